@@ -1,0 +1,57 @@
+"""A set of faces in memory: what every loader returns."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class DataError(ValueError):
+    """A dataset file is missing, damaged or of another layout. The message names file, row and the way out."""
+
+
+@dataclass(frozen=True)
+class Faces(Dataset):
+    """Faces with the votes of their raters, as plain uint8 tensors.
+
+    An item or a batch (`faces[7]`, `faces[[3, 1]]`) is the pair `(images, votes)`.
+
+    Attributes:
+        images: `(n, channels, height, width)` uint8, 0-255.
+        votes: `(n, 8)` uint8, votes per expression in the order of `EXPRESSIONS`, after the protocol's rules.
+        raw_votes: `(n, 10)` uint8, as the raters gave them, with *unknown* and *NF* last.
+        rows: `(n,)` int64, the face's row in its source (ferplus) or its number in the series (drawn).
+        protocol: the rule that chose the faces, said beside every accuracy.
+    """
+
+    images: Tensor
+    votes: Tensor
+    raw_votes: Tensor
+    rows: Tensor
+    protocol: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.votes[index]
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        # torch's DataLoader asks for a whole batch at once when this method is there: one indexing, no stacking.
+        return self[torch.as_tensor(indices)]
+
+    @property
+    def labels(self) -> Tensor:
+        """`(n,)` int64: the expression with most votes; the first in label order where two tie."""
+        return self.votes.argmax(dim=1)
+
+    @property
+    def distribution(self) -> Tensor:
+        """`(n, 8)` float32: the votes as probabilities; rows sum to 1."""
+        return to_distribution(self.votes)
+
+
+def to_distribution(votes: Tensor) -> Tensor:
+    """Votes `(n, 8)` of any number type as float32 probabilities whose rows sum to 1."""
+    return votes / votes.sum(dim=1, keepdim=True)

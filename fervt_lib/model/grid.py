@@ -1,0 +1,85 @@
+"""Grid-wise attention: which region of the face to weigh up, per colour channel (paper: low-level feature learning)."""
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+
+class GridWiseAttention(nn.Module):
+    """Weighs the n×n regions of an image against each other and multiplies each pixel by its own region's weight.
+
+    The extractor (two 1×1 convolutions) mixes no pixels, so it runs once over the whole image, before the split.
+
+    Args:
+        grid: n; the image's sides must be multiples of it, and regions square or wider than high work alike.
+        channels: colour channels, 3 in the paper.
+        hidden: width of the extractor, 64 in the paper as the unofficial code reads it.
+        keep_brightness: multiply weights by the number of regions G, so that their mean is 1 and the attended image
+            is as bright as the image. The formula alone (False) gives an image G times darker.
+    """
+
+    def __init__(self, grid: int = 4, channels: int = 3, hidden: int = 64, keep_brightness: bool = True):
+        super().__init__()
+        self.grid = grid
+        self.gain = grid**2 if keep_brightness else 1
+        self.extract = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.LeakyReLU(0.1, inplace=True),
+            nn.Conv2d(hidden, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.LeakyReLU(0.1, inplace=True),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`(b, c, H, W)` to the attended image, of the same shape, and the weights `(b, G, c)`, Σ over G = 1."""
+        weights = region_weights(self.extract(x), self.grid)
+        attended = x * self.gain * spread(weights, self.grid, x.shape[-2:])
+        return attended, weights
+
+
+def region_weights(features: Tensor, grid: int) -> Tensor:
+    """Features `(b, c, H, W)` to weights `(b, G, c)` that sum to 1 over the regions G = grid².
+
+    For region g and channel c: S = F Fᵀ / √w, a softmax over the regions, the mean over the h×h entries.
+
+    Raises:
+        ValueError: the sides are no multiples of `grid`.
+    """
+    if features.shape[-2] % grid or features.shape[-1] % grid:
+        raise ValueError(f"an image of {tuple(features.shape[-2:])} cannot be cut into {grid}×{grid} equal regions")
+    regions = rearrange(features, "b c (n h) (m w) -> b (n m) c h w", n=grid, m=grid)
+    scores = regions @ regions.mT / regions.shape[-1] ** 0.5  # (b, regions, c, h, h)
+    return scores.softmax(dim=1).mean(dim=(-2, -1))  # (b, regions, c)
+
+
+def spread(weights: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
+    """Weights `(b, G, c)` as a map `(b, c, H, W)`: each pixel gets the weight of its own region."""
+    h, w = size[0] // grid, size[1] // grid
+    return repeat(weights, "b (n m) c -> b c (n h) (m w)", n=grid, h=h, w=w)
+
+
+class Fusion(nn.Module):
+    """Joins the image and the attended image; the result looks like an image again, in (0, 1).
+
+    Each input has its own 3×3 convolution; the sum passes a residual pair of convolutions and a last one with a sigmoid.
+    """
+
+    def __init__(self, channels: int = 3):
+        super().__init__()
+        self.image = _conv_norm(channels, nn.ReLU(inplace=True))
+        self.attended = _conv_norm(channels, nn.ReLU(inplace=True))
+        self.residual = nn.Sequential(_conv_norm(channels, nn.PReLU()), _conv_norm(channels, nn.PReLU()))
+        self.last = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, image: Tensor, attended: Tensor) -> Tensor:
+        """Two images `(b, c, H, W)` to one of the same shape, values in (0, 1)."""
+        x = self.image(image) + self.attended(attended)
+        x = x + self.residual(x)
+        return torch.sigmoid(self.last(x))
+
+
+def _conv_norm(channels: int, activation: nn.Module) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), activation
+    )

@@ -1,0 +1,54 @@
+"""Visual tokens: the pyramid's maps as a sequence for the transformer."""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from .backbone import Pyramid
+
+
+class LevelTokens(nn.Module):
+    """One token per pyramid level (the paper, as the unofficial code reads it).
+
+    Each level's map is convolved to a few channels, pooled to 8×8 and flattened: 3×8×8 = 192.
+    Every level has its own convolution, LayerNorm and Linear.
+    """
+
+    cells = (1, 1, 1)
+
+    def __init__(self, channels: tuple[int, ...], dim: int):
+        super().__init__()
+        if dim % 64:
+            raise ValueError(f"dim {dim}: a level token is a flattened map of 8×8 cells, so dim must be a multiple of 64")
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(c, dim // 64, 1), nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.LayerNorm(dim), nn.Linear(dim, dim)
+            )
+            for c in channels
+        )
+
+    def forward(self, pyramid: Pyramid) -> Tensor:
+        """Three maps `(b, c, h, w)` to tokens `(b, 3, dim)`."""
+        return torch.stack([level(x) for level, x in zip(self.levels, pyramid, strict=True)], dim=1)
+
+
+class SpatialTokens(nn.Module):
+    """One token per cell of each level's pooled map (ours), so that attention can be laid over the face.
+
+    Args:
+        channels: channels of the pyramid's maps.
+        dim: length of a token.
+        sides: cells per side that each level is pooled to; (3, 3, 6) gives 9 + 9 + 36 tokens.
+    """
+
+    def __init__(self, channels: tuple[int, ...], dim: int, sides: tuple[int, ...] = (3, 3, 6)):
+        super().__init__()
+        self.cells = tuple(side**2 for side in sides)
+        self.pools = nn.ModuleList(nn.AdaptiveAvgPool2d(side) for side in sides)
+        self.embed = nn.ModuleList(nn.Sequential(nn.Linear(c, dim), nn.LayerNorm(dim)) for c in channels)
+
+    def forward(self, pyramid: Pyramid) -> Tensor:
+        """Three maps `(b, c, h, w)` to tokens `(b, Σ side², dim)`, level by level, row by row."""
+        pooled = [pool(x) for pool, x in zip(self.pools, pyramid, strict=True)]  # (b, c, side, side)
+        cells = [rearrange(x, "b c h w -> b (h w) c") for x in pooled]
+        return torch.cat([embed(x) for embed, x in zip(self.embed, cells, strict=True)], dim=1)

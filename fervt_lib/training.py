@@ -1,0 +1,252 @@
+"""Training on whatever device is there: `python -m fervt_lib.training --help`.
+
+Several devices: `accelerate launch -m fervt_lib.training …`; two CPU processes:
+`OMP_NUM_THREADS=1 python -m torch.distributed.run --standalone --nproc_per_node=2 -m fervt_lib.training …`.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, DistributedSampler
+from tqdm.auto import tqdm
+
+from .data import EXPRESSIONS, Augment, DataError, Faces, load, to_distribution
+from .evaluation import predict, score
+from .model import FERVT, PRESETS, CheckpointError, face_transforms, read_safetensors, save_weights, write_safetensors
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides the weights of a run, besides the code and the machine."""
+
+    dataset: str = "ferplus"
+    protocol: str = "majority"
+    preset: str = "compact"
+    targets: str = "votes"  # "votes": the distribution over expressions; "hard": the label
+    epochs: int = 24
+    batch_size: int = 128  # faces per process and step
+    peak_lr: float = 2e-3  # of the one-cycle schedule
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    average_decay: float = 0.998  # per step, of the averaged weights
+    precision: str = "auto"  # "no", "bf16", "fp16"; "auto": bf16 where the hardware has it
+    seed: int = 0
+
+
+def train(recipe: Recipe, folder: str | Path, faces: Faces | None = None, validation: Faces | None = None) -> FERVT:
+    """Train, or go on with the run that `folder` holds, and return the averaged model in eval mode.
+
+    `folder` gets `checkpoint.safetensors` after every epoch (resume goes on as if never stopped), and at the end
+    `model.safetensors` (fp16) with `model.json`: the recipe, time, and every epoch's scores on validation faces
+    (averaged weights, no mirror image).
+
+    Args:
+        faces, validation: sets to use instead of the recipe's dataset.
+
+    Raises:
+        FloatingPointError: the loss is not finite; step and learning rate are named.
+        CheckpointError: the folder's checkpoint is damaged or comes from another recipe.
+    """
+    accelerator = Accelerator(mixed_precision=_precision(recipe.precision))
+    if faces is None:
+        faces, validation = (load(recipe.dataset, s, **_options(recipe)) for s in ("train", "validation"))
+    run = _Run(recipe, Path(folder), accelerator, faces)
+    for epoch in range(run.resume(), recipe.epochs):
+        start = time.perf_counter()
+        loss = run.epoch(epoch)
+        seconds = time.perf_counter() - start
+        with accelerator.autocast():
+            scores = score(predict(run.average.module, validation, mirror=False), validation.labels)
+        entry = {"epoch": epoch + 1, "loss": round(loss, 4), "seconds": round(seconds, 1), "validation": scores}
+        run.history.append(entry)
+        accelerator.print(
+            f"epoch {epoch + 1}/{recipe.epochs}: loss {loss:.4f}, validation {100 * scores['accuracy']:.2f} %, "
+            f"macro-F1 {scores['macro_f1']:.3f}, {len(faces) / seconds:.0f} faces/s",
+        )
+        run.save(epoch + 1)
+    run.export()
+    return run.average.module.eval()
+
+
+class _Run:
+    """The state of a run and how it goes to disk and comes back."""
+
+    def __init__(self, recipe: Recipe, folder: Path, accelerator: Accelerator, faces: Faces):
+        self.recipe, self.folder, self.accelerator = recipe, folder, accelerator
+        torch.manual_seed(recipe.seed)
+        model = PRESETS[recipe.preset]().to(memory_format=torch.channels_last)
+        model.to(accelerator.device)
+        # use_buffers: BatchNorm's statistics are averaged like the weights that they belong to.
+        average = get_ema_multi_avg_fn(recipe.average_decay)
+        self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        # With one replica this sampler is torch's way to shuffle by (seed, epoch); accelerate shares out its batches.
+        self.sampler = DistributedSampler(faces, 1, 0, shuffle=True, seed=recipe.seed)
+        loader = DataLoader(faces, recipe.batch_size, sampler=self.sampler, collate_fn=_as_is, drop_last=True)
+        optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.peak_lr, fused=True)
+        self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
+        if not len(self.loader):
+            raise ValueError(f"{len(faces)} faces make no batch of {recipe.batch_size}: lower batch_size")
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer.optimizer, recipe.peak_lr, epochs=recipe.epochs, steps_per_epoch=len(self.loader)
+        )
+        self.history: list[dict] = []
+
+    def epoch(self, epoch: int) -> float:
+        """One pass over the training faces; returns the mean loss. Its random numbers depend on seed and epoch alone."""
+        self.sampler.set_epoch(epoch)
+        seed = 1000 * self.recipe.seed + epoch
+        torch.manual_seed(seed + 10**6 * self.accelerator.process_index)
+        generator = torch.Generator().manual_seed(seed + 10**6 * self.accelerator.process_index)
+        self.model.train()
+        total = 0.0
+        bar = tqdm(self.loader, desc=f"epoch {epoch + 1}", leave=False, disable=not self.accelerator.is_main_process)
+        for images, votes in bar:
+            total += self.step(images, votes, generator)
+        return total / len(self.loader)
+
+    def step(self, images: Tensor, votes: Tensor, generator: torch.Generator) -> float:
+        """One update from uint8 images `(b, c, h, w)` and votes `(b, 8)`; returns the loss."""
+        x = _to_model(Augment()(images, generator), self.average.module.side)
+        targets = to_distribution(votes) if self.recipe.targets == "votes" else votes.argmax(dim=1)
+        loss = F.cross_entropy(self.model(x), targets)
+        value = loss.item()
+        if not math.isfinite(value):
+            lr = self.schedule.get_last_lr()[0]
+            raise FloatingPointError(
+                f"step {self.schedule.last_epoch + 1}: the loss is {value} at learning rate {lr:.2e}; "
+                "lower peak_lr, or use precision 'no'"
+            )
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.schedule.step()
+        self.average.update_parameters(self.accelerator.unwrap_model(self.model))
+        return value
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    def save(self, epochs_done: int) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = self.optimizer.state_dict()
+        tensors = dict(_prefixed("model", self.accelerator.unwrap_model(self.model).state_dict()))
+        tensors |= _prefixed("average", self.average.state_dict())
+        for index, values in state["state"].items():
+            tensors |= _prefixed(f"optimizer.{index}", values)
+        facts = {
+            "recipe": asdict(self.recipe),
+            "epochs_done": epochs_done,
+            "schedule": {k: v for k, v in self.schedule.state_dict().items() if not callable(v)},
+            "groups": state["param_groups"],
+            "history": self.history,
+        }
+        write_safetensors(self.checkpoint, tensors, {name: json.dumps(value) for name, value in facts.items()})
+
+    def resume(self) -> int:
+        """Take up the folder's checkpoint, if there is one; returns the number of epochs already done."""
+        if not self.checkpoint.is_file():
+            return 0
+        tensors, metadata = read_safetensors(self.checkpoint)
+        facts = {name: json.loads(value) for name, value in metadata.items()}
+        self._check_recipe(facts.get("recipe", {}))
+        self.accelerator.unwrap_model(self.model).load_state_dict(_part(tensors, "model."))
+        self.average.load_state_dict(_part(tensors, "average."))
+        count = sum(len(group["params"]) for group in facts["groups"])
+        state = {index: _part(tensors, f"optimizer.{index}.") for index in range(count)}
+        self.optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
+        self.schedule.load_state_dict(facts["schedule"])
+        self.history = facts["history"]
+        return facts["epochs_done"]
+
+    def _check_recipe(self, found: dict) -> None:
+        mine = asdict(self.recipe)
+        if differs := [f"{name} {found.get(name)!r}, not {mine[name]!r}" for name in mine if found.get(name) != mine[name]]:
+            raise CheckpointError(
+                f"{self.checkpoint} comes from another recipe ({'; '.join(differs)}): "
+                "go on with that recipe, or give this run a folder of its own"
+            )
+
+    def export(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        facts = {
+            "classes": list(EXPRESSIONS),
+            "recipe": asdict(self.recipe),
+            "augmentation": asdict(Augment()),
+            "hardware": f"{self.accelerator.num_processes} × {self.accelerator.device.type}, {torch.get_num_threads()} threads",
+            "torch": torch.__version__,
+            "seconds": round(sum(entry["seconds"] for entry in self.history)),
+            "history": self.history,
+        }
+        save_weights(self.average.module, self.folder / "model.safetensors", self.recipe.preset, facts)
+
+
+def _to_model(x: Tensor, side: int) -> Tensor:
+    """Augmented float faces in [0, 1] as the model's 3 channels of side² pixels, channels last."""
+    return face_transforms(side)(x).contiguous(memory_format=torch.channels_last)
+
+
+def _options(recipe: Recipe) -> dict:
+    return {} if recipe.dataset == "drawn" else {"protocol": recipe.protocol}
+
+
+def _as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Weight decay for matrices and kernels; none for biases and normalisation."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _precision(name: str) -> str:
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no"
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    # a copy of each: safetensors refuses channels_last strides and shared memory
+    return ((f"{prefix}.{name}", t.detach().contiguous().clone()) for name, t in tensors.items())
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fervt_lib.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=Path("runs/latest"), help="where the run lives; it resumes from there")
+    for field in fields(Recipe):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, default=field.default)
+    args = vars(parser.parse_args(arguments))
+    folder = args.pop("folder")
+    try:
+        train(Recipe(**args), folder)
+    except (DataError, CheckpointError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
