@@ -91,7 +91,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, default=FERVT_Compact_Weights.DEFAULT.path, help="a weights file")
     parser.add_argument("--dataset", choices=("ferplus", "drawn"), default="ferplus")
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
-    parser.add_argument("--no-mirror", action="store_true", help="predict from the face alone, not its mirror image too")
+    parser.add_argument(
+        "--no-mirror", action="store_true", help="predict from the face alone, not its mirror image too"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object, and write it beside the checkpoint")
     args = parser.parse_args(arguments)
     try:

@@ -23,7 +23,15 @@ from tqdm.auto import tqdm
 
 from .data import EXPRESSIONS, Augment, DataError, Faces, load, to_distribution
 from .evaluation import predict, score
-from .model import FERVT, PRESETS, CheckpointError, face_transforms, read_safetensors, save_weights, write_safetensors
+from .model import (
+    FERVT,
+    PRESETS,
+    CheckpointError,
+    face_transforms,
+    read_safetensors,
+    save_weights,
+    write_safetensors,
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,12 @@ def train(recipe: Recipe, folder: str | Path, faces: Faces | None = None, valida
         seconds = time.perf_counter() - start
         with accelerator.autocast():
             scores = score(predict(run.average.module, validation, mirror=False), validation.labels)
-        entry = {"epoch": epoch + 1, "loss": round(loss, 4), "seconds": round(seconds, 1), "validation": scores}
+        entry = {
+            "epoch": epoch + 1,
+            "loss": round(loss, 4),
+            "seconds": round(seconds, 1),
+            "validation": scores,
+        }
         run.history.append(entry)
         accelerator.print(
             f"epoch {epoch + 1}/{recipe.epochs}: loss {loss:.4f}, validation {100 * scores['accuracy']:.2f} %, "
@@ -103,7 +116,7 @@ class _Run:
         self.history: list[dict] = []
 
     def epoch(self, epoch: int) -> float:
-        """One pass over the training faces; returns the mean loss. Its random numbers depend on seed and epoch alone."""
+        """One pass over the training faces; returns the mean loss. Its random numbers come from seed and epoch."""
         self.sampler.set_epoch(epoch)
         seed = 1000 * self.recipe.seed + epoch
         torch.manual_seed(seed + 10**6 * self.accelerator.process_index)
@@ -175,7 +188,9 @@ class _Run:
 
     def _check_recipe(self, found: dict) -> None:
         mine = asdict(self.recipe)
-        if differs := [f"{name} {found.get(name)!r}, not {mine[name]!r}" for name in mine if found.get(name) != mine[name]]:
+        if differs := [
+            f"{name} {found.get(name)!r}, not {mine[name]!r}" for name in mine if found.get(name) != mine[name]
+        ]:
             raise CheckpointError(
                 f"{self.checkpoint} comes from another recipe ({'; '.join(differs)}): "
                 "go on with that recipe, or give this run a folder of its own"
@@ -188,7 +203,8 @@ class _Run:
             "classes": list(EXPRESSIONS),
             "recipe": asdict(self.recipe),
             "augmentation": asdict(Augment()),
-            "hardware": f"{self.accelerator.num_processes} × {self.accelerator.device.type}, {torch.get_num_threads()} threads",
+            "hardware": f"{self.accelerator.num_processes} × {self.accelerator.device.type}",
+            "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "seconds": round(sum(entry["seconds"] for entry in self.history)),
             "history": self.history,
@@ -235,9 +251,13 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m fervt_lib.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m fervt_lib.training",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--folder", type=Path, default=Path("runs/latest"), help="where the run lives; it resumes from there")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/latest"), help="where the run lives; it resumes from there"
+    )
     for field in fields(Recipe):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, default=field.default)
     args = vars(parser.parse_args(arguments))

@@ -49,7 +49,10 @@ class Augment:
         size = 1 + self.zoom * draws[:, 2]
         cos, sin = size * angle.cos(), size * angle.sin()
         shift = 2 * self.shift * draws[:, 3:5]  # grid coordinates run from -1 to 1
-        rows = [torch.stack([mirror * cos, -sin, shift[:, 0]], 1), torch.stack([mirror * sin, cos, shift[:, 1]], 1)]
+        rows = [
+            torch.stack([mirror * cos, -sin, shift[:, 0]], 1),
+            torch.stack([mirror * sin, cos, shift[:, 1]], 1),
+        ]
         grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 

@@ -15,7 +15,7 @@ Table = dict[str, torch.Tensor]
 
 
 def cache_folder() -> Path:
-    """`$FERVT_CACHE`, else `fervt_lib` in the user's cache folder. Safe to delete: it is made again from the sources."""
+    """`$FERVT_CACHE`, else `fervt_lib` in the user's cache folder. Safe to delete: made again when needed."""
     if folder := os.environ.get("FERVT_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fervt_lib"
@@ -45,7 +45,7 @@ def _read(path: Path, fingerprint: str) -> Table | None:
         with safe_open(path, "pt") as file:
             if file.metadata().get("fingerprint") != fingerprint:
                 return None
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a dict
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError:
         return None  # damaged from outside: made again
 
@@ -60,7 +60,8 @@ def _write(path: Path, fingerprint: str, table: Table) -> None:
     except (OSError, SafetensorError) as error:
         size = sum(tensor.nbytes for tensor in table.values()) / 2**20
         raise DataError(
-            f"the cache {path} ({size:.0f} MB) cannot be written: {error}. Make room, or name another folder in FERVT_CACHE"
+            f"the cache {path} ({size:.0f} MB) cannot be written: {error}. "
+            "Make room, or name another folder in FERVT_CACHE"
         ) from error
     finally:
         part.unlink(missing_ok=True)

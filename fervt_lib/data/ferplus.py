@@ -31,6 +31,7 @@ FACE_FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_
 VOTE_FILES = ("fer2013new.csv", "fer2013new.csv.gz")
 PICTURE_FOLDERS = {"train": "FER2013Train", "validation": "FER2013Valid", "test": "FER2013Test"}
 SPLITS = tuple(USAGES)
+DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, pd.errors.ParserError, pd.errors.EmptyDataError)
 HOW_TO_GET = (
     "FER+ needs FER2013's faces (fer2013.csv from Kaggle) and Microsoft's votes (fer2013new.csv) in one folder, "
     "data/ferplus or $FERVT_DATA/ferplus; data/README.md says where each comes from."
@@ -149,15 +150,15 @@ def _parse(root: Path) -> dict[str, torch.Tensor]:
 def _chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     """A CSV file in pieces, all columns as text, names stripped of blanks; gzip is told by its first bytes."""
     with open(path, "rb") as raw:
-        opened = gzip.open(raw) if raw.read(2) == b"\x1f\x8b" else raw
-        raw.seek(0)
+        opener = gzip.open if raw.read(2) == b"\x1f\x8b" else open
+    with opener(path, "rb") as file:
         try:
-            for chunk in pd.read_csv(opened, dtype=str, keep_default_na=False, chunksize=rows):
+            for chunk in pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=rows):
                 yield chunk.rename(columns=str.strip)
-        except (EOFError, gzip.BadGzipFile, zlib.error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise DataError(f"{path}: damaged or cut short ({error}); fetch the file again") from error
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: not a text file ({error}); fetch the file again") from error
+        except DAMAGE as error:
+            raise DataError(f"{path}: damaged or cut short ({error}); fetch the file again") from error
 
 
 def _require_columns(path: Path, chunk: pd.DataFrame, columns: tuple[str, ...]) -> None:
@@ -211,7 +212,11 @@ def _parse_votes(path: Path) -> tuple[pd.Series, np.ndarray, np.ndarray]:
     """Image names, `(n, 10)` votes and `(n,)` split codes of fer2013new.csv."""
     table = pd.concat(_chunks(path, 100_000))
     _require_columns(path, table, ("Usage", "Image name", *VOTE_COLUMNS))
-    return table["Image name"].str.strip(), _votes(path, table[list(VOTE_COLUMNS)], 2), _split_codes(path, table["Usage"])
+    return (
+        table["Image name"].str.strip(),
+        _votes(path, table[list(VOTE_COLUMNS)], 2),
+        _split_codes(path, table["Usage"]),
+    )
 
 
 def _votes(path: Path, columns: pd.DataFrame, first_row: int) -> np.ndarray:
@@ -219,7 +224,9 @@ def _votes(path: Path, columns: pd.DataFrame, first_row: int) -> np.ndarray:
     bad = ~(votes.isin(range(11)).all(axis=1) & votes.sum(axis=1).le(10))
     if bad.any():
         row = int(bad.to_numpy().argmax())
-        raise DataError(f"{path}, row {row + first_row}: votes {list(columns.iloc[row])} are not counts up to 10 in all")
+        raise DataError(
+            f"{path}, row {row + first_row}: votes {list(columns.iloc[row])} are not counts up to 10 in all"
+        )
     return votes.to_numpy(np.uint8)
 
 
@@ -255,7 +262,9 @@ def _parse_pictures(folder: Path) -> dict[str, torch.Tensor]:
     images, votes, splits = [], [], []
     for code, name in enumerate(PICTURE_FOLDERS.values()):
         names, part = _parse_label_file(folder / name / "label.csv")
-        images += [_picture(folder / name / file, row) for row, file in enumerate(tqdm(names, desc=name, leave=False), 1)]
+        images += [
+            _picture(folder / name / file, row) for row, file in enumerate(tqdm(names, desc=name, leave=False), 1)
+        ]
         votes.append(part)
         splits.append(np.full(len(names), code, np.uint8))
     votes = np.concatenate(votes)

@@ -62,7 +62,7 @@ def spread(weights: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
 class Fusion(nn.Module):
     """Joins the image and the attended image; the result looks like an image again, in (0, 1).
 
-    Each input has its own 3×3 convolution; the sum passes a residual pair of convolutions and a last one with a sigmoid.
+    Each input has its own 3×3 convolution; the sum passes a residual pair of convolutions, then one with a sigmoid.
     """
 
     def __init__(self, channels: int = 3):
@@ -80,6 +80,4 @@ class Fusion(nn.Module):
 
 
 def _conv_norm(channels: int, activation: nn.Module) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), activation
-    )
+    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), activation)

@@ -15,7 +15,7 @@ def paper(weights_backbone: ResNet34_Weights | str | None = None, classes: int =
 
 
 def compact(classes: int = 8) -> FERVT:
-    """48², 4×4 regions of 12 px, a small ResNet, 54 spatial tokens, dim 192, 3 layers, 6 heads, FFN 384: trains on a CPU."""
+    """48², 4×4 regions, a small ResNet, 54 spatial tokens, dim 192, 3 layers, 6 heads, FFN 384: trains on a CPU."""
     backbone = CompactPyramid()
     tokens = SpatialTokens(backbone.channels, 192)
     return FERVT(backbone, tokens, side=48, layers=3, heads=6, ffn=384, classes=classes, drop_path=0.1)

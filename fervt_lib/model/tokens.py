@@ -19,10 +19,16 @@ class LevelTokens(nn.Module):
     def __init__(self, channels: tuple[int, ...], dim: int):
         super().__init__()
         if dim % 64:
-            raise ValueError(f"dim {dim}: a level token is a flattened map of 8×8 cells, so dim must be a multiple of 64")
+            raise ValueError(
+                f"dim {dim}: a level token is a flattened map of 8×8 cells, so dim must be a multiple of 64"
+            )
         self.levels = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(c, dim // 64, 1), nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.LayerNorm(dim), nn.Linear(dim, dim)
+                nn.Conv2d(c, dim // 64, 1),
+                nn.AdaptiveAvgPool2d(8),
+                nn.Flatten(),
+                nn.LayerNorm(dim),
+                nn.Linear(dim, dim),
             )
             for c in channels
         )

@@ -61,9 +61,7 @@ def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str
 
 def save_weights(model: FERVT, path: Path, preset: str, meta: dict) -> None:
     """Weights in fp16 at `path`, and `meta` as JSON beside it. Counters of whole numbers stay as they are."""
-    tensors = {
-        name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in model.state_dict().items()
-    }
+    tensors = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in model.state_dict().items()}
     write_safetensors(path, tensors, {"preset": preset})
     path.with_suffix(".json").write_text(json.dumps({"preset": preset, **meta}, indent=1) + "\n")
 
@@ -93,7 +91,7 @@ def _shipped(name: str) -> Weights:
 
 
 class FERVT_Compact_Weights(WeightsEnum):
-    """Weights that come with the course. `meta` (classes, protocol, accuracy, recipe) is read from the JSON beside them."""
+    """Weights that come with the course; `meta` (classes, protocol, accuracy, recipe) is the JSON beside them."""
 
     FERPLUS = _shipped("compact-ferplus")
     DRAWN = _shipped("compact-drawn")
@@ -121,7 +119,10 @@ def fervt_compact(*, weights: FERVT_Compact_Weights | str | None = None, classes
 
 
 def fervt_paper(
-    *, weights: str | Path | None = None, weights_backbone: ResNet34_Weights | str | None = None, classes: int = 8
+    *,
+    weights: str | Path | None = None,
+    weights_backbone: ResNet34_Weights | str | None = None,
+    classes: int = 8,
 ) -> FERVT:
     """The paper's preset, 224² faces.
 

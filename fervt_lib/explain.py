@@ -1,0 +1,72 @@
+"""What a decision rests on: attention laid over the face, and scores for any heat map."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def rollout(attention: list[Tensor]) -> Tensor:
+    """Attention rollout (Abnar and Zuidema 2020): how much of each input token reaches the class token.
+
+    Per layer the heads are averaged, the identity is added for the residual path, rows are normalised; the layers'
+    matrices are multiplied, last layer on the left.
+
+    Args:
+        attention: per layer `(b, heads, 1 + t, 1 + t)`.
+
+    Returns:
+        `(b, t)`, non-negative; the class token's own share is left out.
+    """
+    total = None
+    for weights in attention:
+        mixed = weights.float().mean(dim=1)  # (b, 1 + t, 1 + t)
+        mixed = (mixed + torch.eye(mixed.shape[-1], device=mixed.device)) / 2
+        total = mixed if total is None else mixed @ total
+    return total[:, 0, 1:]
+
+
+def token_heat(weights: Tensor, cells: tuple[int, ...], side: int) -> Tensor:
+    """Weights of spatial tokens `(t,)` laid over the face as `(side, side)`; the sum of the map is that of the weights.
+
+    Each token's weight is spread evenly over its cell; the levels' maps are added.
+
+    Args:
+        cells: number of tokens per level, each a square number: `model.tokens.cells`.
+    """
+    heat = torch.zeros(side, side)
+    for level in weights.detach().float().cpu().split(list(cells)):
+        n = round(len(level) ** 0.5)
+        grid = level.reshape(1, 1, n, n) * n * n / side**2
+        heat += F.interpolate(grid, size=(side, side), mode="nearest")[0, 0]
+    return heat
+
+
+def pointing_game(heat: Tensor, mask: Tensor) -> bool:
+    """Whether the hottest pixel of `heat` `(h, w)` lies inside `mask` `(h, w)` (Zhang et al. 2016)."""
+    return bool(mask.flatten()[heat.flatten().argmax()])
+
+
+def mass_inside(heat: Tensor, mask: Tensor) -> float:
+    """Share of the positive heat that lies inside the mask, 0 to 1; 0 where no heat is positive."""
+    positive = heat.clamp(min=0)
+    return float(positive[mask].sum() / positive.sum().clamp(min=1e-12))
+
+
+@torch.inference_mode()
+def deletion_curve(model: nn.Module, x: Tensor, heat: Tensor, target: int, steps: int = 12) -> Tensor:
+    """Probability of `target` while the hottest pixels are replaced by the face's mean, more at each step.
+
+    Args:
+        model: logits of `(b, 3, h, w)`. x: one face `(3, h, w)`. heat: `(h, w)`.
+
+    Returns:
+        `(steps + 1,)`: from nothing deleted to all. A good explanation makes it fall early.
+    """
+    order = heat.flatten().argsort(descending=True, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order))
+    deleted = (
+        rank.reshape(heat.shape) < (torch.arange(steps + 1) * len(order) / steps)[:, None, None]
+    )  # (steps + 1, h, w)
+    faces = torch.where(deleted[:, None], x.mean(dim=(1, 2), keepdim=True), x)
+    return model(faces).softmax(dim=1)[:, target]
