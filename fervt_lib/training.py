@@ -66,7 +66,7 @@ def train(recipe: Recipe, folder: str | Path, faces: Faces | None = None, valida
         FloatingPointError: the loss is not finite; step and learning rate are named.
         CheckpointError: the folder's checkpoint is damaged or comes from another recipe.
     """
-    accelerator = Accelerator(mixed_precision=_precision(recipe.precision))
+    accelerator = Accelerator(mixed_precision=choose_precision(recipe.precision))
     if faces is None:
         faces, validation = (load(recipe.dataset, s, **_options(recipe)) for s in ("train", "validation"))
     run = _Run(recipe, Path(folder), accelerator, faces)
@@ -130,7 +130,7 @@ class _Run:
 
     def step(self, images: Tensor, votes: Tensor, generator: torch.Generator) -> float:
         """One update from uint8 images `(b, c, h, w)` and votes `(b, 8)`; returns the loss."""
-        x = _to_model(Augment()(images, generator), self.average.module.side)
+        x = to_model_input(Augment()(images, generator), self.average.module.side)
         targets = to_distribution(votes) if self.recipe.targets == "votes" else votes.argmax(dim=1)
         loss = F.cross_entropy(self.model(x), targets)
         value = loss.item()
@@ -212,7 +212,7 @@ class _Run:
         save_weights(self.average.module, self.folder / "model.safetensors", self.recipe.preset, facts)
 
 
-def _to_model(x: Tensor, side: int) -> Tensor:
+def to_model_input(x: Tensor, side: int) -> Tensor:
     """Augmented float faces in [0, 1] as the model's 3 channels of side² pixels, channels last."""
     return face_transforms(side)(x).contiguous(memory_format=torch.channels_last)
 
@@ -232,7 +232,7 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-def _precision(name: str) -> str:
+def choose_precision(name: str) -> str:
     if name != "auto":
         return name
     if torch.cuda.is_available():

@@ -1,0 +1,40 @@
+# make lab        set up and open the course        make lab ARGS=--no-browser   the same as a server
+# make test       set up and run every test         make notebooks               run and normalise the notebooks
+# make env        set up only                       make notebooks ARGS=--check  run them, write nothing, compare
+PYTHON ?= python3
+
+# Stored outputs come from the drawn faces, whatever a user has put below data/: this folder does not exist.
+DRAWN_ONLY = FERVT_DATA=no-real-faces
+# The environment counts as made when this stamp is newer than the list of dependencies.
+STAMP = .venv/.installed
+# JupyterLab asks on its first start whether it may fetch news: it may not.
+LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
+
+.PHONY: env lab test notebooks
+
+env: $(STAMP)
+
+.venv/bin/pip:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+$(STAMP): pyproject.toml | .venv/bin/pip
+	.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off -e '.[test]'
+	mkdir -p .venv/share/jupyter/lab/settings
+	echo '$(LAB_SETTINGS)' > .venv/share/jupyter/lab/settings/overrides.json
+	touch $@
+
+lab: $(STAMP)
+	.venv/bin/jupyter lab $(ARGS) notebooks/01_data_exploration.ipynb
+
+notebooks: $(STAMP)
+	$(DRAWN_ONLY) .venv/bin/python scripts/notebooks.py $(ARGS)
+
+# LIBRARY_ARGS goes to the library's tests alone.
+test: $(STAMP)
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/python scripts/notebooks.py --check-form
+	.venv/bin/python -m pytest tests --ignore=tests/browser -rs $(LIBRARY_ARGS)
+	$(DRAWN_ONLY) .venv/bin/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
+		--nbval-cell-timeout=300 notebooks

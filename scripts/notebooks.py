@@ -1,0 +1,139 @@
+"""Run the notebooks from top to bottom and store them in one normal form.
+
+    python scripts/notebooks.py                 run every notebook in notebooks/, write the result
+    python scripts/notebooks.py --check         run, write nothing, compare with what is stored (pictures aside)
+    python scripts/notebooks.py --check-form    do not run: is the stored file whole and in normal form?
+
+Normal form: nothing that differs from run to run or from machine to machine (language version, timings, widget ids),
+so that a notebook run twice has the same bytes. Live widgets are stored as their still picture and text.
+"""
+
+import argparse
+import copy
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+RUN_METADATA = ("execution", "ExecuteTime", "trusted")  # of cells: what a run leaves there
+RUN_ERRORS = (CellExecutionError, CellTimeoutError, DeadKernelError)
+
+
+def run(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """A copy of the notebook, run in a fresh kernel that works in `folder`."""
+    notebook = copy.deepcopy(notebook)
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False, resources=resources).execute()
+    return notebook
+
+
+def normalise(notebook: NotebookNode) -> NotebookNode:
+    """A copy in normal form. Cells keep their ids, sources and numbers."""
+    notebook = copy.deepcopy(notebook)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        for key in RUN_METADATA:
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = _merge_streams(_drop_views(cell.outputs))
+    return notebook
+
+
+def _drop_views(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Without widget views, whose ids mean nothing after the run; an output that held nothing else goes too."""
+    for output in outputs:
+        if "data" in output:
+            output.data.pop(WIDGET_VIEW, None)
+    return [output for output in outputs if output.get("data") != {}]
+
+
+def _merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Neighbouring pieces of one stream as one output: where the kernel cut it is chance."""
+    merged = []
+    for output in outputs:
+        if output.output_type == "stream" and merged and merged[-1].get("name") == output.name:
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def to_bytes(notebook: NotebookNode) -> bytes:
+    """The notebook as the file that is stored."""
+    return (nbformat.writes(notebook) + "\n").encode()
+
+
+def form_faults(path: Path) -> list[str]:
+    """What is wrong with the stored file, one line per fault; nothing is run."""
+    notebook = nbformat.read(path, as_version=4)
+    faults = [] if to_bytes(normalise(notebook)) == path.read_bytes() else ["not in normal form: make notebooks"]
+    code = [(index, cell) for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    for number, (index, cell) in enumerate(code, 1):
+        if cell.execution_count != number:
+            faults.append(f"cell {index} has the number {cell.execution_count}, not {number}")
+        if any(output.output_type == "error" for output in cell.outputs):
+            faults.append(f"cell {index} ends in an error")
+        if any(output.get("name") == "stderr" for output in cell.outputs):
+            faults.append(f"cell {index} writes to stderr")
+    return faults
+
+
+def run_faults(path: Path) -> list[str]:
+    """Run the notebook in memory and tell which cells now give something else; pictures are not compared."""
+    stored = nbformat.read(path, as_version=4)
+    fresh = normalise(run(stored, path.parent))
+    pairs = enumerate(zip(stored.cells, fresh.cells, strict=True))
+    return form_faults(path) + [
+        f"cell {index} gives other outputs than the stored" for index, (old, new) in pairs if _text(old) != _text(new)
+    ]
+
+
+def _text(cell: NotebookNode) -> NotebookNode:
+    """The cell with every picture replaced by a mark that one is there."""
+    cell = copy.deepcopy(cell)
+    for output in cell.get("outputs", []):
+        if "image/png" in output.get("data", {}):
+            output.data["image/png"] = "picture"
+    return cell
+
+
+def store(path: Path) -> list[str]:
+    """Run the notebook and replace the file by the result; written beside, then renamed."""
+    part = path.with_suffix(".part")
+    part.write_bytes(to_bytes(normalise(run(nbformat.read(path, as_version=4), path.parent))))
+    os.replace(part, path)
+    return form_faults(path)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: notebooks/*.ipynb")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--check", dest="work", action="store_const", const=run_faults, default=store)
+    mode.add_argument("--check-form", dest="work", action="store_const", const=form_faults)
+    args = parser.parse_args()
+    failed = False
+    for path in args.notebooks or sorted(FOLDER.glob("*.ipynb")):
+        try:
+            faults = args.work(path)
+        except RUN_ERRORS as error:
+            faults = [str(error)]
+        for fault in faults:
+            print(f"{path}: {fault}", file=sys.stderr)
+        failed |= bool(faults)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
