@@ -1,11 +1,12 @@
 """Datasets as plain uint8 tensors, in one label order."""
 
 from .augment import Augment
+from .drawn import ACTION_UNITS, UNITS_OF, DrawnFaces, load_drawn
 from .faces import DataError, Faces, to_distribution
 from .ferplus import choose_faces, find_root, load_ferplus
 from .labels import EXPRESSIONS, FER2013_CODES, USAGES, VOTE_COLUMNS
 
-LOADERS = {"ferplus": load_ferplus}
+LOADERS = {"drawn": load_drawn, "ferplus": load_ferplus}
 
 
 def load(name: str, split: str = "train", **options) -> Faces:
