@@ -1,10 +1,12 @@
-"""Faces drawn by code from FACS action units: always there, and the true region of every unit is known.
+"""Faces drawn by code from FACS action units: the dataset that is always there, with its truth known.
 
-Geometry is in face units: the face is centred on (0, 0), about 1 wide to each side, y pointing down.
+The way from units to picture: a person and a shot are drawn by lot → strengths of the action units → shapes in
+*face coordinates* (x to the right, y down, crown at y = -1, chin at y = 1) → pose → Pillow polygons at several
+times the size → light, blur, noise. The masks take the same way through the pose.
 """
 
-import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,9 +14,9 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from .faces import Faces
-from .labels import EXPRESSIONS
+from .labels import EXPRESSIONS, VOTE_COLUMNS
 
-UNITS_OF = {
+UNITS_OF: dict[str, tuple[int, ...]] = {
     "neutral": (),
     "happiness": (6, 12),
     "surprise": (1, 2, 5, 26),
@@ -24,22 +26,33 @@ UNITS_OF = {
     "fear": (1, 2, 4, 5, 20, 26),
     "contempt": (12, 14),
 }
-"""Action units of each expression (FACS, Ekman and Friesen); contempt's are on one side of the face only."""
+"""The action units drawn for each expression; contempt has them on one side only."""
 
-ACTION_UNITS = tuple(sorted({unit for units in UNITS_OF.values() for unit in units}))
+ACTION_UNITS: tuple[int, ...] = tuple(sorted({unit for units in UNITS_OF.values() for unit in units}))
+"""The units in the order of `DrawnFaces.units` and `DrawnFaces.masks`."""
+
 COUNTS = {"train": 4000, "validation": 800, "test": 800}
-IDENTITIES = 60  # per split; no split shares one
-OVERSAMPLING = 4
+PEOPLE = {"train": range(60), "validation": range(60, 80), "test": range(80, 100)}
+SPLITS = tuple(COUNTS)
+LEAST_SIZE = 24  # below this a brow is thinner than a pixel
+ZOOM = 0.47  # a face of half height 1 fills 0.94 of the picture's height
+SIDES = (-1, 1)  # left and right in the picture
+
+Points = np.ndarray  # (k, 2) float64, x and y
+Colour = np.ndarray  # (3,) float64, red, green, blue, 0-255
+Shape = tuple[Points, Colour]
+Strengths = dict[int, dict[int, float]]  # side → action unit → 0-1
 
 
 @dataclass(frozen=True)
 class DrawnFaces(Faces):
-    """Drawn faces with their truth.
+    """Drawn faces with the truth behind them; `rows` is the number of each face in its split.
 
     Attributes:
-        units: `(n, 13)` bool, the action units at work, in the order of `ACTION_UNITS`.
-        masks: `(n, 13, h, w)` bool, the region that each unit at work changes; empty for the others.
-        identities: `(n,)` int64, who is drawn.
+        units: `(n, n_units)` bool, the action units at work, in the order of `ACTION_UNITS`.
+        masks: `(n, n_units, height, width)` bool, the part of the face that a unit changes, also where something
+            hides it; empty where the unit is not at work. For contempt on the side of the raised corner only.
+        identities: `(n,)` int64, who is drawn. No person is in two splits.
     """
 
     units: Tensor
@@ -47,299 +60,625 @@ class DrawnFaces(Faces):
     identities: Tensor
 
 
-@dataclass(frozen=True)
-class Sketch:
-    """One face before it is drawn: who, which units how strongly on which side, and how it is seen."""
-
-    identity: int
-    strength: dict[int, float]
-    sides: tuple[int, ...]  # -1 and 1, or one of them: where AU 12 and 14 act
-    turn: float  # radians
-    size: float
-    shift: tuple[float, float]
-    yaw: float  # inner features move sideways by this much
-
-
 def load_drawn(
-    split: str = "train", *, count: int | None = None, size: int = 48, color: bool = False, seed: int = 0
+    split: str = "train",
+    *,
+    count: int | None = None,
+    size: int = 48,
+    color: bool = False,
+    seed: int = 0,
+    expression: str | None = None,
 ) -> DrawnFaces:
-    """Draw a split. Face i is the same whatever `count` is; its expression is number i mod 8.
+    """Draw one split of the drawn faces. Face i is the same whatever `count` is; its label is i mod 8.
 
     Args:
-        split: "train", "validation" or "test"; they share no identity.
-        count: number of faces; None means 4,000 / 800 / 800.
+        split: "train", "validation" or "test".
+        count: number of faces; None means 4,000 for train and 800 for validation and test.
         size: height and width in pixels, at least 24.
-        color: 3 channels instead of 1.
-        seed: another seed gives other people and other pictures.
+        color: 3 channels (red, green, blue) instead of 1.
+        seed: another seed, other people and other pictures.
+        expression: None, or draw every face with this expression and all else unchanged (person, pose, light,
+            noise): `expression="neutral"` gives the neutral twins, and their difference shows what a unit does.
 
     Raises:
-        ValueError: an argument is outside these.
+        ValueError: no such split or expression, or a count, size or seed too small.
     """
-    if split not in COUNTS:
-        raise ValueError(f"split {split!r}: the drawn faces have {', '.join(COUNTS)}")
+    _check(split, count, size, seed, expression)
     count = COUNTS[split] if count is None else count
-    if size < 24 or count < 1:
-        raise ValueError(f"size {size}, count {count}: size must be at least 24 pixels and count at least 1")
-    number = list(COUNTS).index(split)
-    drawn = [_draw(seed, number, i, size, color) for i in range(count)]
-    images, masks, units, identities = (np.stack(part) for part in zip(*drawn, strict=True))
-    raw_votes = torch.zeros(count, 10, dtype=torch.uint8)
-    raw_votes[torch.arange(count), torch.arange(count) % 8] = 10
+    images = np.empty((count, size, size, 3 if color else 1), np.uint8)
+    masks = np.zeros((count, len(ACTION_UNITS), size, size), bool)
+    labels = (
+        np.arange(count) % len(EXPRESSIONS) if expression is None else np.full(count, EXPRESSIONS.index(expression))
+    )
+    people = np.empty(count, np.int64)
+    for index, label in enumerate(labels):
+        people[index] = _draw_face(split, index, EXPRESSIONS[label], seed, images[index], masks[index])
+    raw_votes = 10 * torch.eye(len(VOTE_COLUMNS), dtype=torch.uint8)[torch.from_numpy(labels)]
+    units = torch.tensor([[unit in UNITS_OF[name] for unit in ACTION_UNITS] for name in EXPRESSIONS])
     return DrawnFaces(
-        images=torch.from_numpy(images),
-        votes=raw_votes[:, :8].clone(),
+        images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+        votes=raw_votes[:, : len(EXPRESSIONS)].clone(),
         raw_votes=raw_votes,
         rows=torch.arange(count),
         protocol="drawn",
-        units=torch.from_numpy(units),
+        units=units[torch.from_numpy(labels)],
         masks=torch.from_numpy(masks),
-        identities=torch.from_numpy(identities),
+        identities=torch.from_numpy(people),
     )
 
 
-def _draw(seed: int, split: int, index: int, size: int, color: bool) -> tuple[np.ndarray, ...]:
-    """One face: picture `(c, h, w)` uint8, masks `(13, h, w)`, units `(13,)`, identity."""
-    rng = np.random.default_rng([seed, split, index])
-    sketch = _sketch(rng, EXPRESSIONS[index % 8], split)
-    picture = _Canvas(sketch, seed, size).picture()
-    picture = _camera(picture, rng, size)
-    if not color:
-        picture = np.round(picture @ [0.299, 0.587, 0.114])[..., None]
-    masks = _masks(sketch, size)
-    units = np.array([unit in sketch.strength for unit in ACTION_UNITS])
-    return picture.transpose(2, 0, 1).astype(np.uint8), masks, units, np.int64(sketch.identity)
+def _check(split: str, count: int | None, size: int, seed: int, expression: str | None) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r}: the drawn faces have {', '.join(SPLITS)}")
+    if count is not None and count < 1:
+        raise ValueError(f"count {count}: draw at least 1 face, or None for the split's own number")
+    if size < LEAST_SIZE:
+        raise ValueError(f"size {size}: the drawn faces need at least {LEAST_SIZE} pixels")
+    if seed < 0:
+        raise ValueError(f"seed {seed}: 0 or more")
+    if expression is not None and expression not in EXPRESSIONS:
+        raise ValueError(f"expression {expression!r}: there are {', '.join(EXPRESSIONS)}, or None for all in turn")
 
 
-def _sketch(rng: np.random.Generator, expression: str, split: int) -> Sketch:
-    base = rng.uniform(0.55, 1.0)
-    one_side = (int(rng.choice([-1, 1])),)
-    return Sketch(
-        identity=int(rng.integers(IDENTITIES)) + IDENTITIES * split,
-        strength={unit: float(np.clip(base + rng.normal(0, 0.08), 0.45, 1)) for unit in UNITS_OF[expression]},
-        sides=one_side if expression == "contempt" else (-1, 1),
-        turn=float(rng.normal(0, 0.09)),
-        size=float(rng.uniform(0.9, 1.08)),
-        shift=(float(rng.normal(0, 0.05)), float(rng.normal(0, 0.05))),
-        yaw=float(rng.normal(0, 0.05)),
+def _draw_face(split: str, index: int, expression: str, seed: int, image: np.ndarray, masks: np.ndarray) -> int:
+    """Fill `image` `(size, size, channels)` and `masks` `(n_units, size, size)` in place; returns the identity."""
+    rng = np.random.default_rng((seed, SPLITS.index(split), index))
+    identity = int(rng.choice(PEOPLE[split]))
+    person, shot = _person(seed, identity), _shot(rng)
+    strengths = _strengths(expression, shot)
+    picture = _paint(_shapes(person, strengths, shot), person, shot, len(image))
+    image[:] = _develop(picture, person, shot, image.shape, rng)
+    _fill_masks(masks, person, strengths, shot)
+    return identity
+
+
+# --- chance: who is drawn, and how the picture is taken ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Person:
+    """What stays the same in all pictures of one identity. Lengths in face coordinates."""
+
+    width: float  # half width of the face
+    jaw: float  # 0-1, how much the face narrows to the chin
+    eye_x: float
+    eye_y: float
+    eye_w: float
+    eye_h: float
+    brow_gap: float
+    brow_w: float
+    nose_y: float
+    nose_w: float
+    mouth_y: float
+    mouth_w: float
+    lip: float
+    hairline: float
+    hair_style: int
+    skin: Colour
+    hair: Colour
+    iris: Colour
+    shirt: Colour
+
+
+SKINS = np.array([(250, 218, 194), (240, 196, 164), (222, 170, 130), (190, 132, 94), (150, 100, 70), (112, 74, 54)])
+HAIRS = np.array([(38, 28, 26), (74, 48, 34), (128, 84, 48), (206, 166, 98), (160, 76, 42), (150, 148, 146)])
+IRISES = np.array([(70, 44, 28), (96, 66, 40), (64, 104, 140), (82, 116, 74)])
+HAIR_STYLES = ("short", "long", "bald", "parted")
+
+RANGES = {
+    "width": (0.70, 0.80),
+    "jaw": (0.2, 0.9),
+    "eye_x": (0.30, 0.36),
+    "eye_y": (-0.16, -0.08),
+    "eye_w": (0.155, 0.185),
+    "eye_h": (0.085, 0.105),
+    "brow_gap": (0.19, 0.23),
+    "brow_w": (0.045, 0.085),
+    "nose_y": (0.20, 0.27),
+    "nose_w": (0.11, 0.16),
+    "mouth_y": (0.49, 0.55),
+    "mouth_w": (0.26, 0.32),
+    "lip": (0.04, 0.065),
+    "hairline": (-0.74, -0.64),
+}
+
+
+@lru_cache(maxsize=256)
+def _person(seed: int, identity: int) -> Person:
+    rng = np.random.default_rng((seed, len(SPLITS), identity))
+    lengths = {name: rng.uniform(*limits) for name, limits in RANGES.items()}
+    skin = rng.choice(SKINS) + rng.uniform(-8, 8, 3)
+    # Fair hair over the darkest skins would leave brows lighter than the face.
+    hair = rng.choice(HAIRS if skin[0] > 170 else HAIRS[:2])
+    return Person(
+        **lengths,
+        hair_style=int(rng.choice(len(HAIR_STYLES), p=(0.35, 0.3, 0.1, 0.25))),
+        skin=skin,
+        hair=hair + rng.uniform(-8, 8, 3),
+        iris=rng.choice(IRISES).astype(float),
+        shirt=rng.uniform(40, 210, 3),
     )
 
 
-def _to_pixels(points: np.ndarray, sketch: Sketch, side: int) -> list[tuple[float, float]]:
-    """Face units `(k, 2)` to pixels of a square picture, after turn, size and shift."""
-    cos, sin = math.cos(sketch.turn) * sketch.size, math.sin(sketch.turn) * sketch.size
-    turned = points @ np.array([[cos, sin], [-sin, cos]]) + np.array(sketch.shift)
-    return [tuple(p) for p in (turned * 0.39 + 0.52) * side]
+@dataclass(frozen=True)
+class Shot:
+    """What changes from picture to picture. Drawn before the expression is known, so that twins share it."""
+
+    intensity: float
+    jitter: np.ndarray  # (n_units,) factors around 1
+    side: int  # of contempt
+    parted: float  # 0-1, how far a smile shows the teeth
+    gaze: float
+    turn: float  # radians in the picture plane
+    yaw: float  # radians about the vertical
+    scale: float
+    shift: np.ndarray  # (2,)
+    light: np.ndarray  # (3,) direction towards the lamp, z towards the viewer
+    brightness: float
+    contrast: float
+    blur: float  # in pixels of a 48-pixel picture
+    noise: float  # standard deviation, 0-255 scale
+    background: Colour
+    cover: str  # what hides a part of the face, or ""
+    cover_at: np.ndarray  # (3,) 0-1: where
 
 
-def _ellipse(x: float, y: float, rx: float, ry: float) -> np.ndarray:
-    angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-    return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], 1)
+def _shot(rng: np.random.Generator) -> Shot:
+    u = rng.uniform
+    return Shot(
+        intensity=u(0.5, 1.0),
+        jitter=u(0.85, 1.15, len(ACTION_UNITS)),
+        side=SIDES[rng.integers(2)],
+        parted=max(0.0, u(-0.6, 1.0)),
+        gaze=u(-0.25, 0.25),
+        turn=np.clip(rng.normal(0, 0.08), -0.22, 0.22),
+        yaw=u(-0.3, 0.3),
+        scale=u(0.9, 1.08),
+        shift=u(-0.07, 0.07, 2),
+        light=np.array((u(-0.7, 0.7), u(-0.7, 0.1), 1.0)),
+        brightness=u(-12, 24),
+        contrast=u(0.7, 1.1),
+        blur=max(0.0, u(-0.6, 0.6)),
+        noise=u(1, 7),
+        background=u(40, 220) + u(-25, 25, 3),
+        cover=str(rng.choice(("", "glasses", "fingers", "strand"), p=(0.72, 0.12, 0.08, 0.08))),
+        cover_at=u(0, 1, 3),
+    )
 
 
-def _curve(*points: tuple[float, float]) -> np.ndarray:
-    """A smooth curve through three points: (14, 2)."""
-    (a, b, c), t = np.array(points, float), np.linspace(0, 1, 14)[:, None]
-    middle = 2 * b - (a + c) / 2  # the control point that makes the curve pass through b
-    return (1 - t) ** 2 * a + 2 * t * (1 - t) * middle + t**2 * c
+def _strengths(expression: str, shot: Shot) -> Strengths:
+    """How strongly each unit pulls on each side of the face, 0 where it is not at work."""
+    one_sided = expression == "contempt"
+    pulls = np.minimum(shot.intensity * shot.jitter, 1.0)
+    return {
+        side: {
+            unit: float(pull) if unit in UNITS_OF[expression] and (not one_sided or side == shot.side) else 0.0
+            for unit, pull in zip(ACTION_UNITS, pulls, strict=True)
+        }
+        for side in SIDES
+    }
 
 
-class _Canvas:
-    """Draws one sketch, enlarged by OVERSAMPLING; every method paints one part of the face."""
+# --- geometry: small helpers in face coordinates -----------------------------------------------------------------
 
-    def __init__(self, sketch: Sketch, seed: int, size: int):
-        self.sketch, self.side = sketch, size * OVERSAMPLING
-        who = np.random.default_rng([seed, 77, sketch.identity])
-        tone, hair = who.uniform(0, 1), who.uniform(0, 1)
-        self.skin = np.array([112, 74, 54]) * (1 - tone) + np.array([240, 204, 178]) * tone
-        self.hair = np.array([36, 26, 22]) * (1 - hair) + np.array([176, 130, 78]) * hair
-        self.width, self.jaw = who.uniform(0.78, 0.9), who.uniform(0.98, 1.1)
-        self.eyes, self.eye_size = who.uniform(0.34, 0.41), who.uniform(0.15, 0.18)
-        self.brow_weight, self.mouth_width = who.uniform(0.05, 0.085), who.uniform(0.3, 0.37)
-        self.fringe, self.long_hair = who.uniform(-0.75, -0.52), who.uniform() < 0.4
-        back = who.integers(60, 200, 3)
-        self.image = Image.new("RGB", (self.side, self.side), tuple(int(c) for c in back))
-        self.pen = ImageDraw.Draw(self.image)
+STEPS = np.linspace(0, 1, 9)
+ANGLES = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+CIRCLE = np.stack((np.cos(ANGLES), np.sin(ANGLES)), 1)
+ACROSS = np.linspace(-1, 1, 21)  # along a lid or a lip, corner to corner
+ARCH = 1 - ACROSS**2
 
-    def au(self, unit: int) -> float:
-        return self.sketch.strength.get(unit, 0.0)
 
-    def picture(self) -> Image.Image:
-        self.head()
-        for side in (-1, 1):
-            self.cheek(side)
-            self.eye(side)
-            self.brow(side)
-        self.nose()
-        self.mouth()
-        return self.image
+def _ellipse(x: float, y: float, rx: float, ry: float) -> Points:
+    return CIRCLE * (rx, ry) + (x, y)
 
-    def fill(self, points: np.ndarray, color: np.ndarray) -> None:
-        self.pen.polygon(_to_pixels(points, self.sketch, self.side), fill=_rgb(color))
 
-    def stroke(self, points: np.ndarray, color: np.ndarray, width: float) -> None:
-        pixels = _to_pixels(points, self.sketch, self.side)
-        self.pen.line(pixels, fill=_rgb(color), width=max(1, round(width * 0.39 * self.side)), joint="curve")
+def _curve(start: tuple, end: tuple, bend: tuple = (0.0, 0.0)) -> Points:
+    """`(9, 2)` points from start to end, the middle pushed aside by `bend`."""
+    t = STEPS[:, None]
+    return np.asarray(start) * (1 - t) + np.asarray(end) * t + np.asarray(bend) * (4 * t * (1 - t))
 
-    def inner(self, points: np.ndarray) -> np.ndarray:
-        """Inner features move sideways when the head turns."""
-        return points + np.array([self.sketch.yaw, 0])
 
-    def head(self) -> None:
-        if self.long_hair:
-            self.fill(_ellipse(0, -0.05, self.width + 0.16, 1.18), self.hair)
-        self.fill(_ellipse(0, -0.12, self.width + 0.08, 1.02), self.hair)
-        for side in (-1, 1):
-            self.fill(_ellipse(side * self.width, 0.0, 0.1, 0.18), self.skin * 0.88)
-        face = _ellipse(0, 0.05, self.width, 0.95)
-        face[face[:, 1] > 0.05, 1] *= self.jaw + 0.06 * self.au(26)
-        self.fill(face, self.skin)
-        top = face[face[:, 1] < self.fringe + 0.12]
-        self.fill(top, self.hair)
+def _stroke(line: Points, width: float, tip: float = 0.25) -> Points:
+    """The outline of a brush stroke along a line: full width in the middle, `tip` times the width at its ends."""
+    along = np.empty_like(line)
+    along[1:-1] = line[2:] - line[:-2]
+    along[0], along[-1] = line[1] - line[0], line[-1] - line[-2]
+    along /= np.hypot(along[:, 0], along[:, 1])[:, None] + 1e-9
+    half = width / 2 * (tip + (1 - tip) * np.sin(np.linspace(0, np.pi, len(line))))[:, None]
+    aside = along[:, ::-1] * (-1, 1) * half
+    return np.concatenate((line + aside, (line - aside)[::-1]))
 
-    def cheek(self, side: int) -> None:
-        x, raised = side * 0.46, self.au(6)
-        if raised:
-            self.fill(self.inner(_ellipse(x, 0.2, 0.2, 0.13)), self.skin * np.array([1.04, 0.93, 0.92]))
-            under_eye = _curve((x - 0.17, 0.06), (x, 0.11), (x + 0.17, 0.06))
-            self.stroke(self.inner(under_eye), self.skin * 0.68, 0.03 * raised)
-            for k in (-1, 1):
-                out = side * np.array([0.2, 0.3]) + x
-                self.stroke(self.inner(np.stack([out, [-0.1 + 0.04 * k, -0.12 + 0.1 * k]], 1)), self.skin * 0.66, 0.025)
 
-    def eye(self, side: int) -> None:
-        x, y = side * self.eyes, -0.1
-        opened = self.eye_size * (0.55 + 0.6 * self.au(5) - 0.3 * self.au(6) - 0.18 * self.au(7) - 0.2 * self.au(9))
-        white = self.inner(_ellipse(x, y, self.eye_size, opened))
-        self.fill(white, np.array([245, 245, 240]))
-        iris = min(0.085, opened * 1.05)
-        self.fill(self.inner(_ellipse(x, y, 0.08, iris)), np.array([62, 48, 40]))
-        self.fill(self.inner(_ellipse(x, y, 0.04, iris * 0.55)), np.array([10, 10, 10]))
-        lid = _curve((x - self.eye_size, y), (x, y - opened), (x + self.eye_size, y))
-        self.stroke(self.inner(lid), self.skin * 0.35, 0.035)
-        if self.au(7):
-            low = _curve((x - self.eye_size, y + 0.02), (x, y + opened), (x + self.eye_size, y + 0.02))
-            self.stroke(self.inner(low), self.skin * 0.5, 0.03)
+def _band(x: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> Points:
+    """The area between two curves over the same x."""
+    return np.concatenate((np.stack((x, top), 1), np.stack((x, bottom), 1)[::-1]))
 
-    def brow(self, side: int) -> None:
-        inner, outer = side * 0.14, side * 0.58
-        inner_y = -0.36 - 0.2 * self.au(1) + 0.19 * self.au(4) * (1 - 0.75 * (self.au(1) > 0)) + 0.1 * self.au(9)
-        outer_y = -0.34 - 0.17 * self.au(2) - 0.02 * self.au(4) + 0.09 * (self.au(1) - self.au(2)) * (self.au(1) > 0)
-        inner -= side * 0.05 * self.au(4)
-        middle = ((inner + outer) / 2, (inner_y + outer_y) / 2 - 0.06 - 0.05 * self.au(2))
-        self.stroke(
-            self.inner(_curve((inner, inner_y), middle, (outer, outer_y))), self.hair * 0.6, self.brow_weight + 0.03
+
+def _mix(a: Colour, b: Colour | tuple, share: float) -> Colour:
+    return a + (np.asarray(b) - a) * share
+
+
+def _wrinkle(line: Points, skin: Colour, strength: float, width: float = 0.028) -> list[Shape]:
+    """A crease in the skin that darkens with the strength of its unit; none below a tenth."""
+    return [(_stroke(line, width), _mix(skin, skin * 0.45, strength))] if strength > 0.1 else []
+
+
+# --- geometry: the parts of the face -----------------------------------------------------------------------------
+
+
+def _shapes(person: Person, strengths: Strengths, shot: Shot) -> list[Shape]:
+    """Everything in the picture, back to front."""
+    shapes = [*_behind(person), *_head(person, strengths), *_nose(person, strengths)]
+    for side in SIDES:
+        shapes += _cheek(person, strengths[side], side)
+        shapes += _eye(person, strengths[side], side, shot.gaze)
+        shapes += _brow(person, strengths[side], side)
+    return [*shapes, *_mouth(person, strengths, shot.parted), *_fringe(person), *_cover(person, shot)]
+
+
+def _behind(person: Person) -> list[Shape]:
+    neck = np.array([(-0.36, 0.5), (0.36, 0.5), (0.42, 1.3), (-0.42, 1.3)])
+    shapes = [(neck, person.skin * 0.72), (_ellipse(0, 1.62, 1.15, 0.5), person.shirt)]
+    style = HAIR_STYLES[person.hair_style]
+    if style == "long":
+        shapes.insert(0, (_ellipse(0, 0.1, person.width + 0.2, 1.2), person.hair * 0.8))
+    if style in ("short", "parted"):
+        shapes.insert(0, (_ellipse(0, -0.22, person.width + 0.09, 0.9), person.hair * 0.9))
+    return shapes
+
+
+def _outline(person: Person, drop: float, grow: float = 1.0) -> Points:
+    """The face's edge; `drop` 0-1 lowers the chin."""
+    angles = np.linspace(0, 2 * np.pi, 44, endpoint=False)
+    low = np.maximum(np.sin(angles), 0)
+    x = person.width * np.cos(angles) * (1 + 0.18 * low * (1 - person.jaw)) * (1 - 0.08 * person.jaw * low)
+    return grow * np.stack((x, np.sin(angles) * (1 + 0.1 * drop * low)), 1)
+
+
+def _head(person: Person, strengths: Strengths) -> list[Shape]:
+    ears = [(_ellipse(side * person.width, 0.02, 0.11, 0.2), person.skin * 0.9) for side in SIDES]
+    holes = [(_ellipse(side * (person.width + 0.02), 0.02, 0.05, 0.12), person.skin * 0.7) for side in SIDES]
+    return [*ears, *holes, (_outline(person, strengths[1][26]), person.skin)]
+
+
+def _nose(person: Person, strengths: Strengths) -> list[Shape]:
+    pull = strengths[1][9]
+    y, w, skin = person.nose_y - 0.05 * pull, person.nose_w + 0.02 * pull, person.skin
+    shapes = [
+        (_stroke(_curve((0.07, person.eye_y), (0.08, y - 0.07), (-0.025, 0)), 0.05), skin * 0.86),
+        (_ellipse(0, y - 0.01, w * 0.62, 0.07), _mix(skin, (255, 240, 225), 0.22)),
+        (_stroke(_curve((-w * 0.5, y + 0.06), (w * 0.5, y + 0.06), (0, 0.025)), 0.03), skin * 0.68),
+    ]
+    for side in SIDES:
+        shapes.append(
+            (
+                _stroke(_curve((side * w * 0.8, y - 0.06), (side * w * 0.75, y + 0.06), (side * 0.04, 0)), 0.03),
+                skin * 0.7,
+            )
         )
-        if self.au(4):
-            fold = np.array([[side * 0.05, -0.42], [side * 0.06, -0.24]])
-            self.stroke(self.inner(fold), self.skin * 0.6, 0.025)
-
-    def nose(self) -> None:
-        tip = self.inner(_curve((-0.12, 0.2), (0, 0.27), (0.12, 0.2)))
-        self.stroke(self.inner(np.array([[0.03, -0.08], [0.07, 0.16]])), self.skin * 0.8, 0.03)
-        self.stroke(tip, self.skin * 0.55, 0.04)
-        for k in range(3 if self.au(9) else 0):
-            y = -0.14 + 0.09 * k
-            wrinkle = _curve((-0.12, y), (0, y - 0.05), (0.12, y))
-            self.stroke(self.inner(wrinkle), self.skin * 0.55, 0.03 * self.au(9))
-        for side in (-1, 1) if self.au(9) else ():
-            wing = _curve((side * 0.14, 0.1), (side * 0.25, 0.18), (side * 0.34, 0.4))
-            self.stroke(self.inner(wing), self.skin * 0.6, 0.03)
-
-    def mouth(self) -> None:
-        corners = {side: self.corner(side) for side in (-1, 1)}
-        y = 0.52 - 0.07 * self.au(9)
-        opening = 0.27 * self.au(26) * (0.55 if self.au(20) else 1) + 0.06 * self.au(12) * (len(self.sketch.sides) > 1)
-        lips = (0.055 - 0.033 * self.au(23)) * (1 - 0.3 * self.au(20))
-        top = _curve(corners[-1], (0, y - 0.3 * opening), corners[1])
-        bottom = _curve(corners[-1], (0, y + opening + 0.09 * self.au(16)), corners[1])
-        lip_color = self.skin * np.array([0.78, 0.5, 0.5])
-        if opening > 0.03 or self.au(16):
-            self.fill(self.inner(np.concatenate([top, bottom[::-1]])), np.array([58, 20, 24]))
-            self.teeth(top, bottom, opening)
-        self.stroke(self.inner(top), lip_color, lips)
-        self.stroke(self.inner(bottom), lip_color, lips * 1.25)
-        for side in self.sketch.sides if self.au(14) else ():
-            x, cy = corners[side]
-            dent = _curve((x + side * 0.06, cy - 0.1), (x + side * 0.1, cy), (x + side * 0.05, cy + 0.1))
-            self.stroke(self.inner(dent), self.skin * 0.5, 0.04 * self.au(14))
-
-    def teeth(self, top: np.ndarray, bottom: np.ndarray, opening: float) -> None:
-        if self.au(12) or self.au(20) or self.au(16):
-            share = 0.75 if self.au(12) else 0.45
-            middle = slice(2, -2)
-            edge = top[middle] * (1 - share) + bottom[middle] * share
-            self.fill(self.inner(np.concatenate([top[middle], edge[::-1]])), np.array([240, 236, 226]))
-
-    def corner(self, side: int) -> tuple[float, float]:
-        """Where a lip corner is: pulled up by 12, down by 15, sideways by 20, inwards by 23 and a dropped jaw."""
-        up = 0.17 * self.au(12) if side in self.sketch.sides else 0.0
-        wide = self.mouth_width + 0.09 * self.au(20) + 0.5 * up - 0.06 * self.au(23)
-        if self.au(26) and not self.au(20):
-            wide -= 0.14 * self.au(26)
-        return side * wide, 0.53 + 0.15 * self.au(15) - up + 0.08 * self.au(26) + 0.03 * self.au(20)
+        shapes.append((_ellipse(side * w * 0.45, y + 0.055, 0.038, 0.02), skin * 0.36))
+    for step in range(3):  # AU 9 bunches the skin across the bridge
+        height, half = person.eye_y + 0.02 + 0.085 * step, 0.07 + 0.02 * step
+        shapes += _wrinkle(_curve((-half, height + 0.02), (half, height + 0.02), (0, -0.03)), skin, pull, 0.034)
+    return shapes
 
 
-def _rgb(color: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(c) for c in np.clip(color, 0, 255))
+def _cheek(person: Person, pull: dict[int, float], side: int) -> list[Shape]:
+    """The folds: beside the nose (9, 12), below and outside the eye (6), the dimple (14), below the corner (15)."""
+    skin, x, y = person.skin, person.mouth_w, person.mouth_y
+    lift, nose = pull[12], pull[9]
+    fold = _curve(
+        (side * (person.nose_w + 0.05), person.nose_y - 0.02),
+        (side * (x + 0.11), y - 0.1 * lift),
+        (side * 0.05, -0.02),
+    )
+    dimple = _curve((side * (x + 0.14), y - 0.18), (side * (x + 0.14), y + 0.03), (side * 0.05, 0))
+    droop = _curve((side * (x + 0.03), y + 0.12), (side * (x + 0.05), y + 0.25), (side * 0.02, 0))
+    shapes = _wrinkle(fold, skin, max(0.75 * lift, 0.85 * nose), 0.035)
+    shapes += _wrinkle(dimple, skin, pull[14], 0.05) + _wrinkle(droop, skin, 0.7 * pull[15])
+    return shapes + _raised_cheek(person, pull[6], side)
 
 
-def _camera(picture: Image.Image, rng: np.random.Generator, size: int) -> np.ndarray:
-    """Occlusion, blur, light and noise; returns `(size, size, 3)` float in 0-255."""
-    if rng.uniform() < 0.15:
-        _occlude(picture, rng)
-    small = picture.reduce(OVERSAMPLING).filter(ImageFilter.GaussianBlur(rng.uniform(0.1, 0.5) * size / 48))
-    pixels = np.asarray(small, float)
-    across, down = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size))
-    angle = rng.uniform(0, 2 * np.pi)
-    light = 1 + rng.uniform(0, 0.3) * (across * np.cos(angle) + down * np.sin(angle)) + rng.normal(0, 0.1)
-    pixels = (pixels - 128) * rng.uniform(0.75, 1.1) + 128
-    pixels = pixels * light[..., None] + rng.normal(0, rng.uniform(1, 7), (size, size, 1))
-    return np.clip(np.round(pixels), 0, 255)
+def _raised_cheek(person: Person, pull: float, side: int) -> list[Shape]:
+    x, y, skin = person.eye_x, person.eye_y, person.skin
+    if pull <= 0:
+        return []
+    bulge = _curve((side * (x - 0.15), y + 0.13), (side * (x + 0.19), y + 0.1), (0, 0.05))
+    shapes = [(_ellipse(side * (x + 0.06), y + 0.24, 0.15, 0.085), _mix(skin, (255, 150, 130), 0.28 * pull))]
+    shapes += _wrinkle(bulge, skin, 0.7 * pull)
+    for step in (-1, 0, 1):  # crow's feet
+        start = (side * (x + person.eye_w + 0.045), y + 0.02 * step)
+        shapes += _wrinkle(_curve(start, (side * (x + person.eye_w + 0.13), y + 0.06 * step)), skin, 0.8 * pull, 0.02)
+    return shapes
 
 
-def _occlude(picture: Image.Image, rng: np.random.Generator) -> None:
-    """A bar, such as a hand or a strand of hair, over a part of the picture."""
-    pen, side = ImageDraw.Draw(picture), picture.width
-    (x, y), length, angle = rng.uniform(0.1, 0.9, 2), rng.uniform(0.2, 0.4), rng.uniform(0, np.pi)
-    end = (x + length * np.cos(angle), y + length * np.sin(angle))
-    tone = int(rng.integers(30, 200))
-    line = [(x * side, y * side), (end[0] * side, end[1] * side)]
-    pen.line(line, (tone, tone, tone), round(rng.uniform(0.06, 0.12) * side))
+def _lids(person: Person, pull: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
+    """`(21,)` y of upper and lower lid, from the inner corner to the outer one."""
+    raised, cheek, tight, oblique = pull[5], pull[6], pull[7], pull[1] * (1 - pull[2])
+    upper = person.eye_h * (1 + 0.65 * raised - 0.1 * cheek - 0.3 * tight)
+    lower = person.eye_h * (0.65 + 0.15 * raised - 1.0 * cheek - 0.45 * tight)
+    tilt = 0.035 * oblique * ACROSS
+    return person.eye_y - upper * ARCH**0.8 + tilt, person.eye_y + lower * ARCH**0.9 + tilt
 
 
-def _regions(unit: int, sides: tuple[int, ...]) -> list[np.ndarray]:
-    """The region of a unit as outlines in face units."""
-    both = (-1, 1)
-    if unit in (9, 16, 20, 23, 26):
-        return {
-            9: [_ellipse(0, 0.05, 0.34, 0.3)],
-            16: [_ellipse(0, 0.62, 0.42, 0.2)],
-            20: [_ellipse(0, 0.58, 0.56, 0.24)],
-            23: [_ellipse(0, 0.53, 0.42, 0.16)],
-            26: [_ellipse(0, 0.66, 0.42, 0.36)],
-        }[unit]
-    if unit == 4:
-        return [_ellipse(0, -0.3, 0.44, 0.22)]
-    x, y, rx, ry = {
-        1: (0.2, -0.42, 0.24, 0.22),
-        2: (0.5, -0.42, 0.22, 0.22),
-        5: (0.38, -0.12, 0.24, 0.17),
-        6: (0.48, 0.05, 0.3, 0.24),
-        7: (0.38, -0.08, 0.24, 0.16),
-        12: (0.38, 0.46, 0.24, 0.22),
-        14: (0.42, 0.5, 0.18, 0.18),
-        15: (0.34, 0.6, 0.22, 0.2),
-    }[unit]
-    return [_ellipse(side * x, y, rx, ry) for side in (sides if unit in (12, 14) else both)]
+def _eye(person: Person, pull: dict[int, float], side: int, gaze: float) -> list[Shape]:
+    upper, lower = _lids(person, pull)
+    x = side * (person.eye_x + person.eye_w * ACROSS)
+    lid, crease = np.stack((x, upper), 1), np.stack((x, upper - 0.045), 1)[2:-2]
+    return [
+        (_stroke(crease, 0.02), person.skin * 0.72),
+        (_band(x, upper, lower), np.array((246.0, 243, 238))),
+        *_iris(person, x, upper, lower, side, gaze),
+        (_stroke(lid, 0.045, 0.4), np.array((36.0, 26, 24))),
+        (_stroke(np.stack((x, lower), 1), 0.022), person.skin * 0.5),
+    ]
 
 
-def _masks(sketch: Sketch, size: int) -> np.ndarray:
-    """`(13, size, size)` bool: where each unit at work changes the face."""
-    masks = np.zeros((len(ACTION_UNITS), size, size), bool)
-    for unit in sketch.strength:
-        image = Image.new("L", (size, size))
-        for outline in _regions(unit, sketch.sides):
-            moved = outline + np.array([sketch.yaw, 0])
-            ImageDraw.Draw(image).polygon(_to_pixels(moved, sketch, size), fill=1)
-        masks[ACTION_UNITS.index(unit)] = np.asarray(image, bool)
-    return masks
+def _iris(person: Person, x: np.ndarray, upper: np.ndarray, lower: np.ndarray, side: int, gaze: float) -> list[Shape]:
+    """Iris, pupil and glint, cut off where the lids cover them."""
+    centre, radius = side * person.eye_x + gaze * person.eye_w, 0.085
+    shapes = []
+    for r, colour in ((radius, person.iris), (radius * 0.52, np.array((16.0, 14, 14)))):
+        disc = _ellipse(centre, person.eye_y - 0.015, r, r)
+        top, bottom = (np.interp(disc[:, 0], x[::side], lid[::side]) for lid in (upper, lower))
+        disc[:, 1] = np.clip(disc[:, 1], top, np.maximum(top, bottom))
+        shapes.append((disc, colour))
+    glint = _ellipse(centre - 0.03, max(person.eye_y - 0.045, upper.min() + 0.035), 0.018, 0.018)
+    return [*shapes, (glint, np.array((255.0, 255, 255)))]
+
+
+def _brow(person: Person, pull: dict[int, float], side: int) -> list[Shape]:
+    inner_up, outer_up, low, nose = pull[1], pull[2], pull[4], pull[9]
+    base, drop = person.eye_y - person.brow_gap, 0.12 * low * (1 - 0.9 * inner_up)
+    inner = person.eye_x - 0.19 - 0.05 * low, base + 0.02 - 0.13 * inner_up + drop + 0.07 * nose
+    middle = person.eye_x + 0.03, base - 0.045 - 0.02 * inner_up - 0.1 * outer_up + 0.5 * drop + 0.02 * nose
+    outer = person.eye_x + 0.23, base + 0.03 - 0.10 * outer_up + 0.04 * inner_up * (1 - outer_up) - 0.02 * low
+    bend = np.asarray(middle) - (np.asarray(inner) + outer) / 2
+    line = _curve(inner, outer, bend) * (side, 1)
+    shapes = [(_stroke(line, person.brow_w, 0.45), _mix(person.hair * 0.75, person.skin * 0.4, 0.2))]
+    return _forehead(person, pull, side, base) + shapes
+
+
+def _forehead(person: Person, pull: dict[int, float], side: int, base: float) -> list[Shape]:
+    """Creases across the forehead (1 in the middle, 2 at the side) and upright ones between the brows (4)."""
+    shapes, x = [], person.eye_x
+    for y in (base - 0.17, base - 0.25):
+        shapes += _wrinkle(_curve((0, y - 0.01), (side * (x - 0.06), y), (0, -0.01)), person.skin, 0.6 * pull[1], 0.022)
+        shapes += _wrinkle(
+            _curve((side * (x - 0.04), y), (side * (x + 0.2), y + 0.03), (0, -0.02)),
+            person.skin,
+            0.6 * pull[2],
+            0.022,
+        )
+    upright = _curve((side * 0.06, base - 0.04), (side * 0.045, base + 0.13), (side * -0.015, 0))
+    return shapes + _wrinkle(upright, person.skin, 0.8 * pull[4], 0.03)
+
+
+@dataclass(frozen=True)
+class Lips:
+    """The four edges of the lips, `(21,)` y over `x`, from left to right."""
+
+    x: np.ndarray
+    upper_out: np.ndarray
+    upper_in: np.ndarray
+    lower_in: np.ndarray
+    lower_out: np.ndarray
+
+
+def _corner(person: Person, pull: dict[int, float]) -> tuple[float, float]:
+    """A lip corner: its distance from the middle, and how far it is below the middle of the lips."""
+    oval = pull[26] * (1 - pull[20])
+    out = 0.08 * pull[12] + 0.13 * pull[20] - 0.06 * pull[23] - 0.10 * oval + 0.03 * pull[14] + 0.01 * pull[15]
+    down = 0.15 * pull[15] - 0.16 * pull[12] + 0.04 * pull[20] - 0.03 * pull[14]
+    return person.mouth_w + out, down
+
+
+def _lips(person: Person, strengths: Strengths, parted: float) -> Lips:
+    (left, left_down), (right, right_down) = (_corner(person, strengths[side]) for side in SIDES)
+    pull = {unit: min(strengths[side][unit] for side in SIDES) for unit in ACTION_UNITS}  # what moves the middle
+    middle = person.mouth_y + 0.04 * pull[12] - 0.05 * pull[15] - 0.02 * pull[9]
+    line = middle + np.where(ACROSS < 0, left_down, right_down) * ACROSS**2
+    gap = 0.32 * pull[26] * (1 - 0.5 * pull[20]) + 0.15 * pull[12] * parted + 0.09 * pull[16]
+    opening = gap * ARCH ** (0.7 - 0.4 * pull[20])
+    full = person.lip * ARCH**0.6 * (1 - 0.7 * pull[23] - 0.3 * pull[12] - 0.25 * pull[20])
+    bow = 1 - 0.3 * np.exp(-((ACROSS / 0.15) ** 2))
+    upper, lower = line - 0.2 * opening, line + 0.8 * opening
+    return Lips(
+        np.where(ACROSS < 0, left, right) * ACROSS,
+        upper - full * bow,
+        upper,
+        lower,
+        lower + (1.25 + 0.6 * pull[16]) * full,
+    )
+
+
+def _mouth(person: Person, strengths: Strengths, parted: float) -> list[Shape]:
+    lips = _lips(person, strengths, parted)
+    pull, red = strengths[1], _mix(person.skin * 0.8, (176, 62, 66), 0.5)
+    shapes = [
+        (_band(lips.x, lips.upper_out, lips.upper_in), red * 0.88),
+        (_band(lips.x, lips.lower_in, lips.lower_out), red),
+        (_band(lips.x, lips.upper_in, lips.lower_in), np.array((62.0, 20, 24))),
+        *_teeth(lips, pull),
+    ]
+    seam = np.stack((lips.x, lips.upper_in), 1)
+    shapes.append((_stroke(seam, 0.03 + 0.015 * pull[23], 0.7), red * 0.38))
+    chin = _curve((-0.12, lips.lower_out[10] + 0.07), (0.12, lips.lower_out[10] + 0.07), (0, 0.02))
+    return [*shapes, (_stroke(chin, 0.03), person.skin * 0.84)]
+
+
+def _teeth(lips: Lips, pull: dict[int, float]) -> list[Shape]:
+    """Upper teeth in an open smile or a stretched mouth, lower teeth where 16 pulls the lower lip down."""
+    inner, gap = slice(2, -2), (lips.lower_in - lips.upper_in)[10]
+    if gap < 0.03:
+        return []
+    x, white = lips.x[inner], np.array((240.0, 236, 226))
+    if pull[16] > 0:
+        return [
+            (
+                _band(x, (lips.lower_in - 0.7 * (lips.lower_in - lips.upper_in))[inner], lips.lower_in[inner]),
+                white,
+            )
+        ]
+    deep = 0.8 if pull[12] > 0 else 0.22
+    return [
+        (
+            _band(x, lips.upper_in[inner], (lips.upper_in + deep * (lips.lower_in - lips.upper_in))[inner]),
+            white,
+        )
+    ]
+
+
+def _fringe(person: Person) -> list[Shape]:
+    """Hair in front of the forehead: between the crown and a hairline of the person's style."""
+    style = HAIR_STYLES[person.hair_style]
+    if style == "bald":
+        return []
+    x = ACROSS * (person.width + 0.03)
+    crown = -1.07 * np.sqrt(np.maximum(1 - (ACROSS * 0.97) ** 2, 0))
+    sides = 0.42 if style == "short" else 0.62
+    line = person.hairline + sides * np.abs(ACROSS) ** 4
+    if style == "parted":
+        line = line + 0.12 * np.abs(ACROSS - 0.35) - 0.1
+    return [
+        (_band(x, np.minimum(crown, line), line), person.hair),
+        (_stroke(np.stack((x, (crown + line) / 2), 1)[5:12], 0.05), _mix(person.hair, (255, 255, 255), 0.14)),
+    ]
+
+
+# --- what hides a part of the face -------------------------------------------------------------------------------
+
+
+def _cover(person: Person, shot: Shot) -> list[Shape]:
+    if shot.cover == "":
+        return []
+    draw = {"glasses": _glasses, "fingers": _fingers, "strand": _strand}[shot.cover]
+    return draw(person, shot.cover_at)
+
+
+def _glasses(person: Person, at: np.ndarray) -> list[Shape]:
+    x, y, frame = person.eye_x, person.eye_y + 0.02, np.full(3, 25.0 + 60 * at[0])
+    lines = [_curve((-0.13, y - 0.02), (0.13, y - 0.02), (0, -0.04))]
+    for side in SIDES:
+        ring = _ellipse(side * x, y, 0.215, 0.16 + 0.04 * at[1])
+        lines += [
+            np.concatenate((ring, ring[:2])),
+            _curve((side * (x + 0.21), y - 0.04), (side * person.width, y - 0.07)),
+        ]
+    return [(_stroke(line, 0.035, 1.0), frame) for line in lines]
+
+
+def _fingers(person: Person, at: np.ndarray) -> list[Shape]:
+    """Three fingers laid over the edge of the face from one side."""
+    side, y = SIDES[int(at[0] > 0.5)], -0.2 + 0.9 * at[1]
+    shapes = []
+    for step in range(3):
+        height, tip = y + 0.13 * step, 0.36 + 0.12 * at[2] + 0.05 * abs(step - 1)
+        line = _curve((side * 1.3, height + 0.25), (side * tip, height), (0, 0.02))
+        shapes += [
+            (_stroke(line, 0.145, 0.75), person.skin * 0.6),
+            (_stroke(line, 0.12, 0.75), person.skin * 0.93),
+        ]
+    return shapes
+
+
+def _strand(person: Person, at: np.ndarray) -> list[Shape]:
+    side = SIDES[int(at[0] > 0.5)]
+    start, end = (side * 0.15, -0.95), (side * (0.45 + 0.2 * at[1]), -0.1 + 0.4 * at[2])
+    return [(_stroke(_curve(start, end, (side * 0.14, 0)), 0.12, 0.1), person.hair * 0.9)]
+
+
+# --- picture -----------------------------------------------------------------------------------------------------
+
+
+def _pose(points: Points, person: Person, shot: Shot, size: int) -> Points:
+    """Face coordinates → pixels: yaw moves what is near the viewer sideways, then turn, scale and shift."""
+    x, y = points[:, 0], points[:, 1]
+    depth = 0.55 * np.maximum(1 - (x / person.width) ** 2 - 0.3 * y**2, -0.3)
+    x = x * np.cos(shot.yaw) + depth * np.sin(shot.yaw)
+    cos, sin = np.cos(shot.turn), np.sin(shot.turn)
+    turned = np.stack((x * cos - y * sin, x * sin + y * cos), 1)
+    return size * (0.5 + ZOOM * shot.scale * (turned + shot.shift))
+
+
+def _paint(shapes: list[Shape], person: Person, shot: Shot, size: int) -> Image.Image:
+    """The shapes as an RGB picture, `size` pixels wide, drawn larger and averaged: anti-aliased."""
+    larger = 4 if size <= 96 else 2
+    posed = _pose(np.concatenate([points for points, _ in shapes]), person, shot, size * larger)
+    pieces = np.split(posed, np.cumsum([len(points) for points, _ in shapes])[:-1])
+    canvas = Image.new("RGB", (size * larger,) * 2, _rgb(shot.background))
+    pen = ImageDraw.Draw(canvas)
+    for piece, (_, colour) in zip(pieces, shapes, strict=True):
+        pen.polygon(piece.ravel().tolist(), fill=_rgb(colour))
+    return canvas.reduce(larger)
+
+
+def _rgb(colour: Colour) -> tuple[int, ...]:
+    return tuple(min(max(int(value), 0), 255) for value in colour)
+
+
+def _develop(
+    picture: Image.Image, person: Person, shot: Shot, shape: tuple[int, ...], rng: np.random.Generator
+) -> np.ndarray:
+    """Light, brightness, contrast, blur and noise; `(size, size, channels)` uint8."""
+    if shot.blur > 0:
+        picture = picture.filter(ImageFilter.GaussianBlur(shot.blur * shape[0] / 48))
+    if shape[2] == 1:
+        picture = picture.convert("L")
+    pixels = np.asarray(picture, np.float32).reshape(shape) * _shading(person, shot, shape[0])[:, :, None]
+    pixels = (pixels - 128) * shot.contrast + 128 + shot.brightness
+    pixels += shot.noise * rng.standard_normal(shape, np.float32)
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def _shading(person: Person, shot: Shot, size: int) -> np.ndarray:
+    """`(size, size)` float32 around 1: how much light falls on the head, taken as an egg-shaped ball."""
+    steps = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
+    steps = steps / (ZOOM * shot.scale)
+    x = (steps - shot.shift[0])[None, :] / (person.width * 1.15)
+    y = (steps - shot.shift[1])[:, None] / 1.2
+    z = np.sqrt(np.maximum(1 - x**2 - y**2, 0.08))
+    light = shot.light / np.linalg.norm(shot.light)
+    shade = 0.62 + 0.5 * np.clip(light[0] * x + light[1] * y + light[2] * z, 0, None)
+    return shade.astype(np.float32)
+
+
+# --- masks -------------------------------------------------------------------------------------------------------
+
+
+def _fill_masks(masks: np.ndarray, person: Person, strengths: Strengths, shot: Shot) -> None:
+    """Draw the regions of the active units into `masks` `(n_units, size, size)` bool, in place."""
+    size = masks.shape[-1]
+    for row, unit in enumerate(ACTION_UNITS):
+        regions = [_region(unit, person, side) for side in SIDES if strengths[side][unit] > 0]
+        if not regions:
+            continue
+        canvas = Image.new("1", (size, size))
+        pen = ImageDraw.Draw(canvas)
+        for region in regions:
+            pen.polygon(_pose(region, person, shot, size).ravel().tolist(), fill=1)
+        masks[row] = np.asarray(canvas)
+
+
+def _region(unit: int, person: Person, side: int) -> Points:
+    """The part of one side of the face that a unit changes at any strength: where its parts are before and after."""
+    x, y, w = person.eye_x, person.eye_y, person.eye_w
+    brow, lips, corner = y - person.brow_gap, person.mouth_y, person.mouth_w
+    centre_and_radii = {
+        1: (x - 0.18, brow - 0.08, 0.25, 0.23),
+        2: (x + 0.08, brow - 0.11, 0.22, 0.22),
+        4: (x - 0.11, brow + 0.03, 0.32, 0.17),
+        5: (x, y - 0.06, w + 0.04, 0.16),
+        6: (x + 0.06, y + 0.1, w + 0.11, 0.26),
+        7: (x, y, w + 0.04, 0.14),
+        9: (0.12, person.nose_y - 0.08, 0.32, 0.46),
+        12: (corner - 0.04, lips - 0.03, 0.26, 0.25),
+        14: (corner + 0.06, lips - 0.07, 0.17, 0.17),
+        15: (corner - 0.14, lips + 0.06, 0.34, 0.23),
+        16: (0.12, lips + 0.12, corner, 0.24),
+        20: (corner - 0.02, lips + 0.06, 0.3, 0.2),
+        23: (0.1, lips + 0.02, corner - 0.02, 0.14),
+        26: (0.1, lips + 0.24, corner + 0.16, 0.38),
+    }
+    px, py, rx, ry = centre_and_radii[unit]
+    return _ellipse(side * px, py, rx, ry)
