@@ -300,4 +300,4 @@ def _picture(path: Path, row: int) -> np.ndarray:
 
 def _table(images: np.ndarray, votes: np.ndarray, splits: np.ndarray, named: np.ndarray) -> dict[str, torch.Tensor]:
     arrays = {"images": images, "votes": votes, "split": splits, "named": named}
-    return {name: torch.tensor(array) for name, array in arrays.items()}
+    return {name: torch.from_numpy(np.array(array, order="C")) for name, array in arrays.items()}
