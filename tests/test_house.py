@@ -118,8 +118,8 @@ def test_no_tracked_file_is_over_10_mb():
 
 def test_notebooks_are_there_in_order():
     numbers = [int(re.match(r"\d\d", path.name).group()) for path in NOTEBOOKS]
-    assert numbers == list(range(1, len(numbers) + 1))
     assert numbers, "no notebook"
+    assert numbers == sorted(set(numbers)), "two notebooks with one number"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
