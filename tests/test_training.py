@@ -1,0 +1,169 @@
+"""A run is decided by its recipe alone, survives being killed, and refuses what it cannot go on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fervt_lib.data import Faces
+from fervt_lib.model import CheckpointError, fervt_compact, load_weights, save_weights
+from fervt_lib.training import Recipe, train
+
+RECIPE = Recipe(dataset="random", epochs=3, batch_size=32, precision="no")  # 3 steps an epoch
+NAMES = {"checkpoint.safetensors", "model.safetensors", "model.json"}
+
+
+def random_faces(count: int = 96) -> Faces:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 1, 48, 48), dtype=torch.uint8, generator=generator)
+    votes = torch.randint(0, 4, (count, 8), dtype=torch.uint8, generator=generator)
+    votes[torch.arange(count), torch.arange(count) % 8] = 9
+    return Faces(images, votes, torch.nn.functional.pad(votes, (0, 2)), torch.arange(count), "random")
+
+
+def run(folder: Path, **changes) -> dict[str, torch.Tensor]:
+    return train(replace(RECIPE, **changes), folder, random_faces(), random_faces(16)).state_dict()
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Python in the folder of this file, so that a script can import it."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=Path(__file__).parent,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def differing(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> list[str]:
+    assert a.keys() == b.keys()
+    return [name for name in a if not torch.equal(a[name], b[name])]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs") / "whole"
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """The weights of a run that nothing stopped."""
+    return run(folder)
+
+
+KILLED_MID_EPOCH = """
+import os, signal, sys
+from pathlib import Path
+from fervt_lib.training import _Run
+from test_training import run
+
+step, steps = _Run.step, []
+def step_or_die(self, *arguments):
+    steps.append(1)
+    if len(steps) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *arguments)
+
+_Run.step = step_or_die
+run(Path(sys.argv[1]))
+"""
+
+
+def test_a_run_killed_mid_epoch_and_resumed_ends_with_the_same_weights(whole, tmp_path):
+    assert python("-c", KILLED_MID_EPOCH, str(tmp_path)).returncode == -signal.SIGKILL
+    assert {file.name for file in tmp_path.iterdir()} == {"checkpoint.safetensors"}  # of epoch 1
+    assert not differing(run(tmp_path), whole)
+    history = json.loads((tmp_path / "model.json").read_text())["history"]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_others(whole, tmp_path):
+    assert not differing(run(tmp_path / "same"), whole)
+    assert differing(run(tmp_path / "other", seed=1), whole)
+
+
+def test_a_finished_run_leaves_its_model_and_is_not_trained_again(whole, folder):
+    assert {file.name for file in folder.iterdir()} == NAMES
+    facts = json.loads((folder / "model.json").read_text())
+    assert facts["recipe"]["epochs"] == 3 and len(facts["history"]) == 3
+    saved = load_weights(folder / "model.safetensors").state_dict()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(saved[name], tensor, atol=1e-3, rtol=1e-3)
+    assert not differing(run(folder), whole)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"preset": "paper"}, {"epochs": 4}, {"targets": "hard"}])
+def test_a_checkpoint_of_another_recipe_is_refused(whole, folder, change):
+    with pytest.raises(CheckpointError, match=f"checkpoint.safetensors comes from another recipe.*{next(iter(change))}"):
+        run(folder, **change)
+
+
+def test_plain_weights_are_no_training_checkpoint(tmp_path):
+    save_weights(fervt_compact(), tmp_path / "checkpoint.safetensors", "compact", {})
+    with pytest.raises(CheckpointError, match="checkpoint.safetensors"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize("left", [0, 100, 1_000_000])
+def test_a_checkpoint_cut_short_is_refused(whole, folder, tmp_path, left):
+    file = tmp_path / "checkpoint.safetensors"
+    file.write_bytes((folder / file.name).read_bytes()[:left])
+    with pytest.raises(CheckpointError, match="checkpoint.safetensors"):
+        run(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"step \d+: the loss is (nan|inf) at learning rate \d\.\d+e\+\d+"):
+        run(tmp_path, peak_lr=1e30)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
+    run(tmp_path, epochs=1)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    monkeypatch.setattr("fervt_lib.training._Run.resume", lambda self: 0)
+    monkeypatch.setattr("fervt_lib.training.to_distribution", lambda votes: votes / 0.0)
+    with pytest.raises(FloatingPointError, match="step 1: "):
+        run(tmp_path, epochs=1)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_hard_targets_train_another_model_than_votes(tmp_path):
+    assert differing(run(tmp_path / "hard", epochs=1, targets="hard"), run(tmp_path / "votes", epochs=1))
+
+
+def test_too_few_faces_for_a_batch_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="96 faces make no batch of 97"):
+        run(tmp_path, batch_size=97)
+
+
+TWO_PROCESSES = """
+import os, sys
+from pathlib import Path
+import torch
+sys.path.insert(0, sys.argv[2])
+from test_training import run
+
+folder = Path(sys.argv[1])
+torch.save(run(folder, epochs=1, batch_size=16), folder / f"rank{os.environ['RANK']}.pt")
+"""
+
+
+def test_two_processes_end_with_the_same_weights(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(TWO_PROCESSES)
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    done = python(*launcher, str(script), str(tmp_path), str(Path(__file__).parent), OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    # Each rank's last batch moves its own BatchNorm statistics; rank 0's are the ones that are saved.
+    assert all(name.rsplit(".")[-1] in ("running_mean", "running_var") for name in differing(first, second))
+    assert json.loads((tmp_path / "model.json").read_text())["hardware"].startswith("2 ×")
