@@ -22,7 +22,7 @@ from .model import FERVT, CheckpointError, FERVT_Compact_Weights, face_transform
 PROTOCOLS = ("majority", "argmax")
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: its tensors cannot be targets of an attribution
 def predict(model: FERVT, faces: Faces, *, mirror: bool = True) -> Tensor:
     """Probabilities `(n, classes)` on the CPU, float32; with `mirror`, the mean of a face's and its mirror image's.
 

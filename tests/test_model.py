@@ -124,7 +124,7 @@ def check_trace(model: nn.Module, side: int, tokens: int, layers: int, heads: in
         trace = model.eval().trace(x)
         assert torch.equal(model(x), trace.logits)
     assert trace.logits.shape == (2, 8) and trace.region_weights.shape == (2, 16, 3)
-    assert trace.fused.shape == x.shape and 0 < trace.fused.min() and trace.fused.max() < 1
+    assert trace.fused.shape == x.shape and trace.fused.min() > 0 and trace.fused.max() < 1
     assert [tuple(a.shape) for a in trace.attention] == [(2, heads, 1 + tokens, 1 + tokens)] * layers
     for attention in trace.attention:
         torch.testing.assert_close(attention.sum(-1), torch.ones(2, heads, 1 + tokens))

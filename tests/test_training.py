@@ -102,7 +102,9 @@ def test_a_finished_run_leaves_its_model_and_is_not_trained_again(whole, folder)
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"preset": "paper"}, {"epochs": 4}, {"targets": "hard"}])
 def test_a_checkpoint_of_another_recipe_is_refused(whole, folder, change):
-    with pytest.raises(CheckpointError, match=f"checkpoint.safetensors comes from another recipe.*{next(iter(change))}"):
+    with pytest.raises(
+        CheckpointError, match=f"checkpoint.safetensors comes from another recipe.*{next(iter(change))}"
+    ):
         run(folder, **change)
 
 

@@ -55,13 +55,14 @@ def _write(path: Path, fingerprint: str, table: Table) -> None:
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(table, part, metadata={"fingerprint": fingerprint})
-        os.replace(part, path)
+        try:
+            save_file(table, part, metadata={"fingerprint": fingerprint})
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         size = sum(tensor.nbytes for tensor in table.values()) / 2**20
         raise DataError(
             f"the cache {path} ({size:.0f} MB) cannot be written: {error}. "
             "Make room, or name another folder in FERVT_CACHE"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
