@@ -66,7 +66,9 @@ def train(recipe: Recipe, folder: str | Path, faces: Faces | None = None, valida
         FloatingPointError: the loss is not finite; step and learning rate are named.
         CheckpointError: the folder's checkpoint is damaged or comes from another recipe.
     """
-    accelerator = Accelerator(mixed_precision=choose_precision(recipe.precision))
+    accelerator = Accelerator(
+        mixed_precision=choose_precision(recipe.precision), cpu=not torch.accelerator.is_available()
+    )
     if faces is None:
         faces, validation = (load(recipe.dataset, s, **_options(recipe)) for s in ("train", "validation"))
     run = _Run(recipe, Path(folder), accelerator, faces)
@@ -175,12 +177,14 @@ class _Run:
         if not self.checkpoint.is_file():
             return 0
         tensors, metadata = read_safetensors(self.checkpoint)
+        if "recipe" not in metadata:
+            raise CheckpointError(f"{self.checkpoint}: no checkpoint of a training run; give this run another folder")
         facts = {name: json.loads(value) for name, value in metadata.items()}
         self._check_recipe(facts.get("recipe", {}))
         self.accelerator.unwrap_model(self.model).load_state_dict(_part(tensors, "model."))
         self.average.load_state_dict(_part(tensors, "average."))
-        count = sum(len(group["params"]) for group in facts["groups"])
-        state = {index: _part(tensors, f"optimizer.{index}.") for index in range(count)}
+        params = [p for group in self.optimizer.param_groups for p in group["params"]]
+        state = {i: _laid_out_as(p, _part(tensors, f"optimizer.{i}.")) for i, p in enumerate(params)}
         self.optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
         self.schedule.load_state_dict(facts["schedule"])
         self.history = facts["history"]
@@ -243,6 +247,11 @@ def choose_precision(name: str) -> str:
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     # a copy of each: safetensors refuses channels_last strides and shared memory
     return ((f"{prefix}.{name}", t.detach().contiguous().clone()) for name, t in tensors.items())
+
+
+def _laid_out_as(parameter: Tensor, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    # the fused AdamW walks parameter and moments side by side in memory, so channels_last must be theirs too
+    return {name: torch.empty_like(parameter).copy_(t) if t.ndim else t for name, t in state.items()}
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -154,6 +154,8 @@ def _chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     with opener(path, "rb") as file:
         try:
             for chunk in pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=rows):
+                if chunk.empty:
+                    raise DataError(f"{path}: a header and no faces; fetch the file again")
                 yield chunk.rename(columns=str.strip)
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: not a text file ({error}); fetch the file again") from error
@@ -203,8 +205,6 @@ def _parse_faces(path: Path) -> tuple[np.ndarray, np.ndarray]:
             images.append(np.stack(rows))
             splits.append(_split_codes(path, chunk["Usage"]))
             bar.update(len(chunk))
-    if not images:
-        raise DataError(f"{path}: a header and no faces; fetch the file again")
     return np.concatenate(images).reshape(-1, 1, SIDE, SIDE), np.concatenate(splits)
 
 
@@ -275,8 +275,11 @@ def _parse_label_file(path: Path) -> tuple[list[str], np.ndarray]:
     """File names and `(n, 10)` votes of a label.csv, which has no header: name, "(0, 0, 48, 48)", ten counts."""
     if not path.is_file():
         raise DataError(f"{path} is missing: each of {', '.join(PICTURE_FOLDERS.values())} must hold a label.csv")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row]
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a text file ({error}); fetch the file again") from error
     for number, row in enumerate(rows, 1):
         if len(row) != 12 or not re.fullmatch(r"[\w-]+\.png", row[0]):
             raise DataError(f"{path}, row {number}: not a picture's name, a box and ten votes; fetch the file again")

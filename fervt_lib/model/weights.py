@@ -78,8 +78,11 @@ def load_weights(path: Path, preset: str | None = None) -> FERVT:
         raise CheckpointError(f"{path}: not weights of FER-VT (its metadata names no preset)")
     if preset not in (None, found):
         raise CheckpointError(f"{path}: weights of the {found} preset, not {preset}; build it with fervt_{found}()")
-    model = PRESETS[found](classes=len(tensors["transformer.head.bias"]))
-    model.load_state_dict(tensors)
+    model = PRESETS[found](classes=len(tensors.get("transformer.head.bias", range(8))))
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: its tensors are not those of the {found} preset ({error})") from error
     return model.eval()
 
 
