@@ -106,8 +106,8 @@ class _Run:
         average = get_ema_multi_avg_fn(recipe.average_decay)
         self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         # With one replica this sampler is torch's way to shuffle by (seed, epoch); accelerate shares out its batches.
-        self.sampler = DistributedSampler(faces, 1, 0, shuffle=True, seed=recipe.seed)
-        loader = DataLoader(faces, recipe.batch_size, sampler=self.sampler, collate_fn=_as_is, drop_last=True)
+        sampler = DistributedSampler(faces, 1, 0, shuffle=True, seed=recipe.seed)
+        loader = DataLoader(faces, recipe.batch_size, sampler=sampler, collate_fn=_as_is, drop_last=True)
         optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.peak_lr, fused=True)
         self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
         if not len(self.loader):
@@ -119,7 +119,7 @@ class _Run:
 
     def epoch(self, epoch: int) -> float:
         """One pass over the training faces; returns the mean loss. Its random numbers come from seed and epoch."""
-        self.sampler.set_epoch(epoch)
+        self.loader.set_epoch(epoch)  # accelerate counts epochs itself, from 0 after a resume, unless told
         seed = 1000 * self.recipe.seed + epoch
         torch.manual_seed(seed + 10**6 * self.accelerator.process_index)
         generator = torch.Generator().manual_seed(seed + 10**6 * self.accelerator.process_index)
