@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -47,7 +48,8 @@ class Recipe:
     peak_lr: float = 2e-3  # of the one-cycle schedule
     weight_decay: float = 0.05
     clip_norm: float = 1.0
-    average_decay: float = 0.998  # per step, of the averaged weights
+    average_decay: float = 0.998  # per step, of the averaged weights; lower in the first steps
+    rare_share: float = 0.1  # an expression rarer than this among the labels has its faces repeated; 0: none
     precision: str = "auto"  # "no", "bf16", "fp16"; "auto": bf16 where the hardware has it
     seed: int = 0
 
@@ -103,8 +105,9 @@ class _Run:
         model = PRESETS[recipe.preset]().to(memory_format=torch.channels_last)
         model.to(accelerator.device)
         # use_buffers: BatchNorm's statistics are averaged like the weights that they belong to.
-        average = get_ema_multi_avg_fn(recipe.average_decay)
+        average = partial(_average, decay=recipe.average_decay)
         self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
         # With one replica this sampler is torch's way to shuffle by (seed, epoch); accelerate shares out its batches.
         sampler = DistributedSampler(faces, 1, 0, shuffle=True, seed=recipe.seed)
         loader = DataLoader(faces, recipe.batch_size, sampler=sampler, collate_fn=_as_is, drop_last=True)
@@ -214,6 +217,25 @@ class _Run:
             "history": self.history,
         }
         save_weights(self.average.module, self.folder / "model.safetensors", self.recipe.preset, facts)
+
+
+def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Faces:
+    """Faces with those of rare expressions repeated √(share / frequency) times, once where that is below 1.
+
+    Repeat-factor sampling, as LVIS (Gupta, Dollár and Girshick 2019, section 4.1) does it for rare objects: half-way,
+    on a log scale, from the set as it is to one where every expression has at least that share. What is left of the
+    factor behind the point is the probability of one more copy.
+    """
+    labels = faces.labels
+    frequency = labels.bincount(minlength=len(EXPRESSIONS)) / len(labels)
+    factors = (share / frequency).sqrt().clamp(min=1)[labels]
+    copies = (factors + torch.rand(len(labels), generator=generator)).long()
+    return faces.take(torch.arange(len(labels)).repeat_interleave(copies))
+
+
+def _average(averages: list[Tensor], currents: list[Tensor], done: Tensor, decay: float) -> None:
+    # a young average would be mostly the random weights it began with, so its decay grows with the steps done
+    get_ema_multi_avg_fn(min(decay, (1 + int(done)) / (10 + int(done))))(averages, currents, done)
 
 
 def to_model_input(x: Tensor, side: int) -> Tensor:

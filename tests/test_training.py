@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fervt_lib.data import Faces
+from fervt_lib.data import Faces, load
 from fervt_lib.model import CheckpointError, fervt_compact, load_weights, save_weights
-from fervt_lib.training import Recipe, train
+from fervt_lib.training import Recipe, repeat_rare, train
 
 RECIPE = Recipe(dataset="random", epochs=3, batch_size=32, precision="no")  # 3 steps an epoch
 NAMES = {"checkpoint.safetensors", "model.safetensors", "model.json"}
@@ -169,3 +169,44 @@ def test_two_processes_end_with_the_same_weights(tmp_path):
     # Each rank's last batch moves its own BatchNorm statistics; rank 0's are the ones that are saved.
     assert all(name.rsplit(".")[-1] in ("running_mean", "running_var") for name in differing(first, second))
     assert json.loads((tmp_path / "model.json").read_text())["hardware"].startswith("2 ×")
+
+
+def test_rare_expressions_are_repeated_and_common_ones_are_not():
+    labels = torch.tensor([0] * 9_000 + [1] * 900 + [7] * 100)  # contempt 1 %
+    faces = Faces(
+        labels[:, None, None, None].to(torch.uint8),
+        torch.nn.functional.one_hot(labels, 8).to(torch.uint8),
+        torch.nn.functional.one_hot(labels, 10).to(torch.uint8),
+        torch.arange(len(labels)),
+        "random",
+    )
+    more = repeat_rare(faces, 0.04, torch.Generator().manual_seed(0))
+    assert more.labels.bincount().tolist() == [9_000, 900, 0, 0, 0, 0, 0, 200]  # √(0.04 / 0.01) = 2
+    torch.testing.assert_close(more.images.flatten().long(), more.labels)  # picture and votes stay together
+    assert more.rows.unique().numel() == len(faces)  # no face is left out
+    assert len(repeat_rare(faces, 0.0, torch.Generator())) == len(faces)
+
+
+def test_a_share_of_a_copy_is_drawn_by_chance():
+    labels = torch.arange(800) % 8
+    votes = torch.nn.functional.one_hot(labels, 8).to(torch.uint8)
+    faces = Faces(votes[:, None, None], votes, torch.nn.functional.pad(votes, (0, 2)), torch.arange(800), "random")
+    more = repeat_rare(faces, 0.25, torch.Generator().manual_seed(0))  # √2 times each
+    assert 1_080 < len(more) < 1_180
+    assert len(repeat_rare(faces, 0.25, torch.Generator().manual_seed(1))) != len(more)
+
+
+def test_a_taken_part_keeps_what_only_drawn_faces_have():
+    faces = load("drawn", "test", count=8)
+    part = faces.take(torch.tensor([5, 5, 2]))
+    assert type(part) is type(faces) and part.rows.tolist() == [5, 5, 2]
+    assert torch.equal(part.masks, faces.masks[[5, 5, 2]]) and part.protocol == faces.protocol
+
+
+def test_a_young_average_follows_the_weights_and_an_old_one_is_slow(tmp_path):
+    # After 9 steps the average of decay 0.998 would be 98 % the random weights that the run began with.
+    slow, fast = (run(tmp_path / str(decay), average_decay=decay, epochs=3) for decay in (0.998, 0.0))
+    begin = run(tmp_path / "begin", average_decay=1.0, epochs=3, peak_lr=1e-12)
+    name = "transformer.head.weight"
+    assert (slow[name] - begin[name]).norm() > 0.3 * (fast[name] - begin[name]).norm()
+    assert not torch.equal(slow[name], fast[name])
