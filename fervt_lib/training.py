@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, Subset
 from tqdm.auto import tqdm
 
 from .data import EXPRESSIONS, Augment, DataError, Faces, load, to_distribution
@@ -73,6 +73,7 @@ def train(recipe: Recipe, folder: str | Path, faces: Faces | None = None, valida
     )
     if faces is None:
         faces, validation = (load(recipe.dataset, s, **_options(recipe)) for s in ("train", "validation"))
+    faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
     run = _Run(recipe, Path(folder), accelerator, faces)
     for epoch in range(run.resume(), recipe.epochs):
         start = time.perf_counter()
@@ -99,7 +100,7 @@ def train(recipe: Recipe, folder: str | Path, faces: Faces | None = None, valida
 class _Run:
     """The state of a run and how it goes to disk and comes back."""
 
-    def __init__(self, recipe: Recipe, folder: Path, accelerator: Accelerator, faces: Faces):
+    def __init__(self, recipe: Recipe, folder: Path, accelerator: Accelerator, faces: Subset):
         self.recipe, self.folder, self.accelerator = recipe, folder, accelerator
         torch.manual_seed(recipe.seed)
         model = PRESETS[recipe.preset]().to(memory_format=torch.channels_last)
@@ -107,7 +108,6 @@ class _Run:
         # use_buffers: BatchNorm's statistics are averaged like the weights that they belong to.
         average = partial(_average, decay=recipe.average_decay)
         self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
-        faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
         # With one replica this sampler is torch's way to shuffle by (seed, epoch); accelerate shares out its batches.
         sampler = DistributedSampler(faces, 1, 0, shuffle=True, seed=recipe.seed)
         loader = DataLoader(faces, recipe.batch_size, sampler=sampler, collate_fn=_as_is, drop_last=True)
@@ -219,18 +219,18 @@ class _Run:
         save_weights(self.average.module, self.folder / "model.safetensors", self.recipe.preset, facts)
 
 
-def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Faces:
-    """Faces with those of rare expressions repeated √(share / frequency) times, once where that is below 1.
+def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Subset:
+    """A view of the faces in which those of rare expressions come √(share / frequency) times, all others once.
 
-    Repeat-factor sampling, as LVIS (Gupta, Dollár and Girshick 2019, section 4.1) does it for rare objects: half-way,
-    on a log scale, from the set as it is to one where every expression has at least that share. What is left of the
-    factor behind the point is the probability of one more copy.
+    Repeat-factor sampling, as LVIS (Gupta, Dollár and Girshick 2019) does it for rare objects: half-way, on a log
+    scale, from the set as it is to one where every expression has at least that share. What the factor has behind the
+    point is the probability of one more copy. No picture is copied.
     """
     labels = faces.labels
     frequency = labels.bincount(minlength=len(EXPRESSIONS)) / len(labels)
     factors = (share / frequency).sqrt().clamp(min=1)[labels]
     copies = (factors + torch.rand(len(labels), generator=generator)).long()
-    return faces.take(torch.arange(len(labels)).repeat_interleave(copies))
+    return Subset(faces, torch.arange(len(labels)).repeat_interleave(copies).tolist())
 
 
 def _average(averages: list[Tensor], currents: list[Tensor], done: Tensor, decay: float) -> None:

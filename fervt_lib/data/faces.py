@@ -1,6 +1,6 @@
 """A set of faces in memory: what every loader returns."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -40,11 +40,6 @@ class Faces(Dataset):
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         # torch's DataLoader asks for a whole batch at once when this method is there: one indexing, no stacking.
         return self[torch.as_tensor(indices)]
-
-    def take(self, index: Tensor) -> "Faces":
-        """The faces at these places `(m,)`, as a set of the same kind; a place may come more than once."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: v[index] for name, v in values.items() if isinstance(v, Tensor)})
 
     @property
     def labels(self) -> Tensor:
