@@ -1,13 +1,19 @@
 """Arrays to pictures: numpy for what a slider redraws, matplotlib for figures that stand still."""
 
+import io
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-from PIL import Image
+from IPython.display import display
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 HEAT = "viridis"
 """The colour map of all heat maps: even in lightness and safe for colour-blind readers."""
+
+ORANGE, BLUE = (230, 97, 0), (0, 114, 178)
+"""Marks in a picture, and what is not marked; safe for colour-blind readers beside each other and on `HEAT`."""
 
 
 def use_style() -> None:
@@ -64,7 +70,77 @@ def beside(*pictures: np.ndarray, gap: int = 12) -> np.ndarray:
     return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=1)
 
 
-def show_pictures(pictures: list, titles: list[str] | None = None, columns: int = 8, size: float = 1.25) -> None:
+def cut_lines(picture: np.ndarray, cells: int) -> np.ndarray:
+    """A square picture with the lines that cut it into cells × cells parts, in yellow."""
+    image, step = Image.fromarray(picture), len(picture) / cells
+    pen = ImageDraw.Draw(image)
+    for i in range(1, cells):
+        pen.line((i * step, 0, i * step, len(picture)), fill=(255, 200, 0), width=3)
+        pen.line((0, i * step, len(picture), i * step), fill=(255, 200, 0), width=3)
+    return np.asarray(image)
+
+
+def mark_cell(picture: np.ndarray, index: int, cells: int) -> np.ndarray:
+    """A square picture with one of its cells × cells parts, counted row by row, framed in orange."""
+    image, step = Image.fromarray(picture), len(picture) / cells
+    top, left = (step * n for n in divmod(index, cells))
+    ImageDraw.Draw(image).rectangle((left, top, left + step - 1, top + step - 1), outline=ORANGE, width=4)
+    return np.asarray(image)
+
+
+def outline(picture: np.ndarray, mask: Tensor | np.ndarray) -> np.ndarray:
+    """A square picture with the border of a mask `(h, w)` of any size drawn into it in orange."""
+    inside = enlarge(to_rgb(np.asarray(mask, dtype=np.uint8)[None] * 255), len(picture))[..., 0] > 127
+    padded, n = np.pad(inside, 2), len(picture)
+    shifted = [padded[2 + i : 2 + i + n, 2 + j : 2 + j + n] for i in (-2, 0, 2) for j in (-2, 0, 2)]
+    border = inside & ~np.all(shifted, axis=0)
+    return np.where(border[..., None], np.array(ORANGE, np.uint8), picture)
+
+
+def frame(picture: np.ndarray, colour: tuple[int, int, int], width: int = 3) -> np.ndarray:
+    """A picture with a coloured frame around it, and a thin white one around that."""
+    framed = np.pad(picture, ((width + 1, width + 1), (width + 1, width + 1), (0, 0)), constant_values=255)
+    framed[1:-1, 1:-1] = colour
+    framed[width + 1 : -width - 1, width + 1 : -width - 1] = picture
+    return framed
+
+
+def caption(text: str, width: int, height: int = 28) -> np.ndarray:
+    """Black words on a white strip `(height, width, 3)`; lines are parted by a line feed."""
+    image = Image.new("RGB", (width, height), "white")
+    ImageDraw.Draw(image).text((4, 4), text, fill="black", font=ImageFont.load_default(size=15))
+    return np.asarray(image)
+
+
+def bars(values: Tensor | np.ndarray, chosen: int, text: str, width: int = 320, height: int = 288) -> np.ndarray:
+    """Positive values as bars, the chosen one in orange, their mean as a black line, under a text of two lines."""
+    values, room = np.asarray(values), height - 60
+    image = Image.fromarray(np.concatenate([caption(text, width, 60), np.full((room, width, 3), 255, np.uint8)]))
+    pen, step = ImageDraw.Draw(image), width / len(values)
+    unit = room / max(values.max(), 2 * values.mean())  # pixels per unit; the mean is never above half of the height
+    for i, value in enumerate(values):
+        box = (i * step, height - unit * value, (i + 0.8) * step, height)
+        pen.rectangle(box, fill=ORANGE if i == chosen else BLUE)
+    mean = height - unit * values.mean()
+    pen.line((0, mean, width, mean), fill="black", width=2)
+    return np.asarray(image)
+
+
+def show(alt: str) -> None:
+    """Show the current figure in the notebook and close it.
+
+    Args:
+        alt: what the figure shows, in words; stored with the picture, for screen readers and viewers without pictures.
+    """
+    buffer = io.BytesIO()
+    plt.gcf().savefig(buffer, format="png")
+    plt.close()
+    display({"image/png": buffer.getvalue(), "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def show_pictures(
+    pictures: list, titles: list[str] | None = None, columns: int = 8, size: float = 1.25, *, alt: str
+) -> None:
     """A sheet of pictures, each `(h, w, 3)` or `(h, w)`, with titles; `size` is inches per picture."""
     rows = -(-len(pictures) // columns)
     extra = 0.3 if titles else 0
@@ -75,26 +151,21 @@ def show_pictures(pictures: list, titles: list[str] | None = None, columns: int 
         axes.flat[i].imshow(picture)
         if titles:
             axes.flat[i].set_title(titles[i], fontsize=10)
-    plt.show()
+    show(alt)
 
 
-def show_matrix(values: Tensor | np.ndarray, rows: list[str], columns: list[str], title: str, digits: int = 2) -> None:
+def show_matrix(
+    values: Tensor | np.ndarray, rows: list[str], columns: list[str], title: str, digits: int = 2, *, alt: str
+) -> None:
     """A matrix as coloured cells with its numbers: confusion, attention, correlations."""
     values = np.asarray(values)
     _, axis = plt.subplots(figsize=(1.6 + 0.75 * len(columns), 1.2 + 0.45 * len(rows)))
     axis.imshow(values, aspect="auto")
     middle = (values.min() + values.max()) / 2
     for (i, j), value in np.ndenumerate(values):
-        axis.text(
-            j,
-            i,
-            f"{value:.{digits}f}",
-            ha="center",
-            va="center",
-            color="black" if value > middle else "white",
-            fontsize=9,
-        )
+        colour = "black" if value > middle else "white"
+        axis.text(j, i, f"{value:.{digits}f}", ha="center", va="center", color=colour, fontsize=9)
     axis.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     axis.set_yticks(range(len(rows)), rows)
     axis.set_title(title)
-    plt.show()
+    show(alt)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "fervt_lib"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image"}  # where the import has another name
+PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image", "IPython": "ipython"}  # where the import has another name
 
 # What each part of the library may import from the rest of it; `__init__` offers what it likes.
 MAY_IMPORT = {

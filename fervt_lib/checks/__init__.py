@@ -1,0 +1,27 @@
+"""One check per exercise of the course: `checks.folds(folds_of)` says whether the answer is right.
+
+Every check takes the function that the exercise asks for, tries it, and returns a sentence: "right", "not written yet"
+(the function returns None), or "no: …" with the likely mistake.
+"""
+
+from .data import accuracy_between, folds, rafdb_labels
+from .grid import constant_weight, layout, rectangular_weights, tiles
+from .head import class_row, row_entropy, telling_attention, token_read
+from .training import clip, least_loss, share_of_first
+
+__all__ = [
+    "accuracy_between",
+    "class_row",
+    "clip",
+    "constant_weight",
+    "folds",
+    "layout",
+    "least_loss",
+    "rafdb_labels",
+    "rectangular_weights",
+    "row_entropy",
+    "share_of_first",
+    "telling_attention",
+    "tiles",
+    "token_read",
+]

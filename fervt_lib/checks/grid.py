@@ -1,0 +1,83 @@
+"""Checks of notebook 02: grid-wise attention."""
+
+from collections.abc import Callable
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from ..model import region_weights, spread
+from .verdict import RIGHT, UNWRITTEN, no, verdict
+
+
+def constant_weight(answer: Callable[[int], float]) -> str:
+    """Notebook 02, exercise 1. answer: rows h of a region to the weight that a softmax over the last axis gives it."""
+    mistakes = {
+        "1/G would be a sum of 1 over the regions, but this softmax never looks at another region": 1 / 16,
+        "1/h² would be a softmax over all entries of S; this one is over each row": 1 / 12**2,
+        "a row of S sums to 1, but a weight is the mean over its h entries": 1.0,
+    }
+    found = answer(12), answer(24)
+    if found[0] is not None and found[0] == found[1] and abs(found[0] - 1) > 1e-6:
+        return no("regions of 12 and of 24 rows do not get the same weight: it depends on h")
+    return verdict(found[0], 1 / 12, mistakes, "what do the h entries of a row sum to, and what is their mean?")
+
+
+def layout(answer: Callable[[Tensor, int], Tensor]) -> str:
+    """Notebook 02, exercise 2. answer: blocks `(b, n, m, c, h, w)` and the side to a map `(b, c, side, side)`."""
+    weights = torch.arange(96.0).reshape(2, 16, 3)  # another value in every place
+    blocks = repeat(weights, "b (n m) c -> b n m c h w", n=4, h=12, w=12)
+    found, truth = answer(blocks, 48), spread(weights, 4, (48, 48))
+    orders = {
+        "the grid axes are swapped, a transposed grid": "b m n c h w -> b c (n h) (m w)",
+        "a pixel axis stands before its grid axis: rows cycle through the grid": "b n m c h w -> b c (h n) (m w)",
+        "the grid column's axis stands after its pixel axis": "b n m c h w -> b c (n h) (w m)",
+        "both grid axes stand before both pixel axes": "b n m c h w -> b c (n m) (h w)",
+    }
+    mistakes = {name: rearrange(blocks, order).reshape(truth.shape) for name, order in orders.items()}
+    return verdict(
+        found, truth, mistakes, f"{_share(found, truth)} of the values are in their place; where are the channels?"
+    )
+
+
+def _share(found: Tensor | None, truth: Tensor) -> str:
+    same = found is not None and found.shape == truth.shape
+    return f"{100 * float((found == truth).float().mean()):.0f} %" if same else "none"
+
+
+def tiles(answer: Callable[[Tensor], Tensor]) -> str:
+    """Notebook 02, exercise 3. answer: a patch `(3, 12, 12)` to an image `(1, 3, 48, 48)` of equal regions."""
+    patch = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(0))
+    x = answer(patch)
+    if x is None:
+        return UNWRITTEN
+    if x.shape != (1, 3, 48, 48):
+        return no(f"the image must be (1, 3, 48, 48), not {tuple(x.shape)}")
+    if not torch.equal(x[0, :, :12, :12], patch):
+        enlarged = torch.equal(x[0, :, ::4, ::4], patch)
+        return no("each pixel was enlarged; repeat the patch" if enlarged else "the image must begin with the patch")
+    even = torch.allclose(region_weights(x, 4), torch.tensor(1 / 16))
+    return RIGHT if even else no("the weights are not 1/16: are all sixteen regions the same patch?")
+
+
+def rectangular_weights(answer: Callable[[Tensor, int, int], Tensor]) -> str:
+    """Notebook 02, exercise 4. answer: features `(b, c, H, W)`, grid rows and columns to weights `(b, G, c)`."""
+    F = torch.rand(2, 3, 24, 30, generator=torch.Generator().manual_seed(0)) * 2
+    regions = rearrange(F, "b c (n h) (m w) -> b (n m) c h w", n=2, m=3)  # regions of 12 × 10 pixels
+    S = regions @ regions.mT / 10**0.5
+    truth = _mean_weight(S.softmax(dim=1))  # (b, regions, c)
+    mistakes = {
+        "there is no scale: divide the products by √w": _mean_weight((S * 10**0.5).softmax(dim=1)),
+        "the scale is √h; a product sums over the w columns": _mean_weight((S * (10 / 12) ** 0.5).softmax(dim=1)),
+        "the weights sum to 1 over pixels, not over regions: look at the softmax axis": _mean_weight(S.softmax(dim=-1)),
+        "the softmax is over the channels": _mean_weight(S.softmax(dim=2)),
+        "this is a transposed grid: count the regions row by row": rearrange(truth, "b (n m) c -> b (m n) c", n=2),
+        "the mean comes after the softmax, not before": _mean_weight(S).softmax(dim=1),
+        "F Fᵀ compares the h rows, Fᵀ F the columns": _mean_weight((regions.mT @ regions / 10**0.5).softmax(dim=1)),
+    }
+    other = "compare with section 3, step by step: regions, products, scale, softmax over the regions, mean"
+    return verdict(answer(F, 2, 3), truth, mistakes, other)
+
+
+def _mean_weight(entries: Tensor) -> Tensor:
+    return entries.mean(dim=(-2, -1))  # (b, regions, c, h, h) to (b, regions, c)

@@ -1,0 +1,92 @@
+"""Checks of notebook 03: attention, class token, rollout."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..explain import rollout
+from .verdict import RIGHT, UNWRITTEN, no, verdict
+
+
+def row_entropy(answer: Callable[[Tensor], Tensor]) -> str:
+    """Notebook 03, exercise 1. answer: weights `(b, heads, query, key)` to the mean entropy of a row, in nats."""
+    even, one = torch.full((2, 3, 4, 4), 0.25), torch.eye(4).expand(2, 3, 4, 4)
+    mistakes = {
+        "the minus sign is missing": -math.log(4),
+        "2 for four even keys: that is the logarithm to base 2, use ln": 2.0,
+        "a quarter of ln 4 for four even keys: sum over the keys, mean over the rest": math.log(4) / 4,
+        "the rows were added up: take the mean over batch, heads and queries": 24 * math.log(4),
+    }
+    if answer(even) is not None and torch.as_tensor(answer(one)).isnan().any():
+        return no("not a number when a weight is 0: 0 · log 0 should count as 0")
+    return verdict(answer(even), math.log(4), mistakes, "four even keys have ln 4 = 1.386")
+
+
+def token_read(answer: Callable[[Callable[[Tensor], Tensor], Tensor], int]) -> str:
+    """Notebook 03, exercise 2. answer: a head and states `(b, tokens, dim)` to the number of the token it reads."""
+    generator = torch.Generator().manual_seed(0)
+    states, out = (torch.randn(*size, generator=generator) for size in ((2, 55, 192), (192, 8)))
+    norm = nn.LayerNorm(192)
+    for index in (0, 1, 17, 54):
+        found = answer(lambda states, index=index: norm(states[:, index]) @ out, states)
+        if found is None:
+            return UNWRITTEN
+        if found != index:
+            return no(_reading_mistake(int(found), index, len(states)))
+    return RIGHT
+
+
+def _reading_mistake(found: int, index: int, batch: int) -> str:
+    seen = f"a head that reads token {index} was said to read token {found}"
+    if found == 0:
+        return f"{seen}: is it 0 whatever the head does? Change the tokens by more than a constant"
+    if abs(found - index) == 1:
+        return f"{seen}, off by one: token 0 is the class token"
+    return f"{seen}: that is a place in the flattened batch" if found > 54 or found < batch else seen
+
+
+def class_row(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> str:
+    """Notebook 03, exercise 4. answer: tokens `(b, t, dim)`, weight, bias and heads to `(b, heads, t)`."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight, bias = (torch.randn(*size, generator=generator) for size in ((2, 5, 12), (36, 12), (36,)))
+    q, k, v = ((x @ weight.T + bias)[..., i : i + 12] for i in (0, 12, 24))
+    q, k, v = (rearrange(part, "b t (heads d) -> b heads t d", heads=3) for part in (q, k, v))
+    scores = q @ k.mT / 2  # (b, heads, query, key), d = 4
+    weights = scores.softmax(dim=-1)
+    mistakes = {
+        "there is no scale: divide the scores by √d": (2 * scores).softmax(dim=-1)[:, :, 0],
+        "the scale is √dim; every head has its own d = dim / heads": (2 * scores / 12**0.5).softmax(dim=-1)[:, :, 0],
+        "this softmax is over the queries: a row must sum to 1 over its keys": scores.softmax(dim=2)[:, :, 0],
+        "this is the row of token 1, off by one: the class token is token 0": weights[:, :, 1],
+        "this is what each token gives to the class token, the column and not the row": weights[..., 0],
+        "the heads are interleaved: a head's numbers lie side by side, (heads d)": _interleaved(x, weight, bias),
+        "key and value are mixed up: weight holds q, k, v in this order": (q @ v.mT / 2).softmax(-1)[:, :, 0],
+    }
+    found = answer(x, weight, bias, 3)
+    if found is not None and found.shape == (2, 3, 4):
+        return no("a key is missing: was the class token dropped? It attends to itself too")
+    return verdict(found, weights[:, :, 0], mistakes, "compare with section 5, step by step")
+
+
+def _interleaved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    q, k, _ = rearrange(x @ weight.T + bias, "b t (three d heads) -> three b heads t d", three=3, heads=3)
+    return (q @ k.mT / 2).softmax(dim=-1)[:, :, 0]
+
+
+def telling_attention(answer: Callable[[], list[Tensor]]) -> str:
+    """Notebook 03, exercise 3. answer: nothing to two layers of attention `(1, 1, 3, 3)`, rows summing to 1."""
+    attention = answer()
+    if attention is None:
+        return UNWRITTEN
+    if [tuple(a.shape) for a in attention] != [(1, 1, 3, 3)] * 2:
+        return no("two layers of shape (1, 1, 3, 3), please")
+    if any((a < 0).any() or (a.sum(dim=-1) - 1).abs().max() > 1e-5 for a in attention):
+        return no("weights must be 0 or more, and rows must sum to 1: is it a transposed matrix?")
+    right, wrong = (rollout(layers)[0, 1] for layers in (attention, attention[::-1]))  # what token 2 gets
+    if right < 0.2:
+        swapped = wrong >= 0.2
+        return no(f"the right rollout gives token 2 only {float(right):.2f}{': are the layers swapped?' * swapped}")
+    return RIGHT if wrong == 0 else no(f"the wrong order gives token 2 {float(wrong):.2f}: does token 0 look at it?")

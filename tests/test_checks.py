@@ -1,0 +1,258 @@
+"""Every check of an exercise takes the right answer, and names the mistake of each wrong one."""
+
+import pytest
+import torch
+from einops import rearrange
+
+from fervt_lib import checks
+from fervt_lib.data import EXPRESSIONS, FER2013_CODES, to_distribution
+
+RAFDB = torch.tensor([2, 6, 5, 1, 3, 4, 0])
+FER2013 = torch.tensor([EXPRESSIONS.index(name) for name in FER2013_CODES])
+
+
+def place(identities):
+    return torch.unique(identities, return_inverse=True)[1]
+
+
+def grid_weights(F, n, m, scale=None, axis=1, cut="b c (n h) (m w) -> b (n m) c h w", early=False, turned=False):
+    regions = rearrange(F, cut, n=n, m=m)
+    regions = regions.mT if turned else regions
+    S = regions @ regions.mT / (scale or F.shape[-1] // m) ** 0.5
+    return S.mean(dim=(-2, -1)).softmax(dim=1) if early else S.softmax(dim=axis).mean(dim=(-2, -1))
+
+
+def attention_row(x, weight, bias, heads, scale=None, axis=-1, row=0, split="(three heads d)", order=(0, 1, 2)):
+    qkv = rearrange(x @ weight.T + bias, f"b t {split} -> three b heads t d", three=3, heads=heads)
+    q, k, _ = (qkv[i] for i in order)
+    return (q @ k.mT / (scale or q.shape[-1]) ** 0.5).softmax(dim=axis)[:, :, row]
+
+
+def entropy(weights):
+    return torch.special.entr(weights).sum(dim=-1)
+
+
+def reader(head, states, shift=0):
+    states = states.clone().requires_grad_()
+    head(states).square().sum().backward()
+    return int(states.grad.abs().sum(dim=(0, 2)).argmax()) + shift
+
+
+def blind_reader(head, states):  # adds a constant, which the LayerNorm takes away again
+    moved = [(head(states + 5 * (torch.arange(55) == i)[:, None]) - head(states)).abs().sum() > 1 for i in range(55)]
+    return moved.index(True) if True in moved else 0
+
+
+def telling(*, wrong_way=False):
+    first, second = torch.eye(3), torch.eye(3)
+    first[1] = torch.tensor([0.0, 0.0, 1.0])
+    second[0] = torch.tensor([0.0, 1.0, 0.0])
+    layers = [first[None, None], second[None, None]]
+    return layers[::-1] if wrong_way else layers
+
+
+def scaled(parameters, limit, measure=None, always=False):
+    measure = measure or (lambda grads: torch.cat(grads).norm())
+    whole = float(measure([p.grad for p in parameters]))
+    for p in parameters:
+        p.grad *= limit / whole if always else min(1.0, limit / whole)
+
+
+def clamped(parameters, limit):
+    for p in parameters:
+        p.grad.clamp_(-limit, limit)
+
+
+def each_alone(parameters, limit):
+    for p in parameters:
+        p.grad *= min(1.0, limit / float(p.grad.norm()))
+
+
+def floor(votes):
+    return torch.special.entr(to_distribution(votes)).sum(dim=1).mean()
+
+
+# The check, the right answer, and wrong ones by what the check must say of them.
+CASES = {
+    checks.rafdb_labels: (
+        lambda codes: RAFDB[codes - 1],
+        {
+            "as they came": lambda codes: codes,
+            "own numbers from 0": lambda codes: codes - 1,
+            "past the end of your table": lambda codes: RAFDB[codes],
+            "name of the next code": lambda codes: RAFDB.roll(-1)[codes - 1],
+            "FER2013's order": lambda codes: FER2013[codes - 1],
+            "compare name by name": lambda codes: RAFDB[codes - 1] % 6,
+        },
+    ),
+    checks.accuracy_between: (
+        lambda m, a: (a * 3546 - m * 3153) / 393,
+        {
+            "all argmax faces": lambda m, a: a,
+            "mean of the two": lambda m, a: (m + a) / 2,
+            "same size": lambda m, a: 2 * a - m,
+            "divide by how many": lambda m, a: a * 3546 - m * 3153,
+            "right answers in between by": lambda m, a: m * a,
+        },
+    ),
+    checks.folds: (
+        lambda identities: place(identities) % 10,
+        {
+            "Deal subjects": lambda identities: torch.arange(len(identities)) % 10,
+            "a fold is empty": lambda identities: identities % 10,
+            "count from 1": lambda identities: (place(identities) + 1) % 10,
+            "ascending": lambda identities: (place(identities).max() - place(identities)) % 10,
+            "blocks": lambda identities: place(identities) * 10 // (place(identities).max() + 1),
+        },
+    ),
+    checks.constant_weight: (
+        lambda h: 1 / h,
+        {
+            "never looks at another region": lambda h: 1 / (48 // h) ** 2,
+            "all entries": lambda h: 1 / h**2,
+            "the mean over its h entries": lambda h: 1.0,
+            "depends on h": lambda h: 1 / 12,
+            "what do the h entries": lambda h: 2 / h,
+        },
+    ),
+    checks.layout: (
+        lambda blocks, side: rearrange(blocks, "b n m c h w -> b c (n h) (m w)"),
+        {
+            "transposed grid": lambda b, s: b.permute(0, 3, 2, 4, 1, 5).reshape(len(b), -1, s, s),
+            "cycle through": lambda b, s: b.permute(0, 3, 4, 1, 2, 5).reshape(len(b), -1, s, s),
+            "after its pixel axis": lambda b, s: b.permute(0, 3, 1, 4, 5, 2).reshape(len(b), -1, s, s),
+            "both grid axes": lambda b, s: b.permute(0, 3, 1, 2, 4, 5).reshape(len(b), -1, s, s),
+            "where are the channels": lambda b, s: b.permute(0, 1, 4, 2, 5, 3).reshape(len(b), -1, s, s),
+            "the shape is": lambda b, s: b.permute(0, 3, 1, 4, 2, 5),
+        },
+    ),
+    checks.tiles: (
+        lambda patch: patch.repeat(1, 4, 4)[None],
+        {
+            "(1, 3, 48, 48)": lambda patch: patch.repeat(1, 4, 4),
+            "enlarged": lambda patch: patch.repeat_interleave(4, 1).repeat_interleave(4, 2)[None],
+            "begin with the patch": lambda patch: patch.flip(1).repeat(1, 4, 4)[None],
+            "the same patch": lambda p: torch.cat([p.repeat(1, 4, 4)[:, :36], 0 * p.repeat(1, 1, 4)], dim=1)[None],
+        },
+    ),
+    checks.rectangular_weights: (
+        grid_weights,
+        {
+            "no scale": lambda F, n, m: grid_weights(F, n, m, scale=1),
+            "√h": lambda F, n, m: grid_weights(F, n, m, scale=F.shape[-2] // n),
+            "softmax axis": lambda F, n, m: grid_weights(F, n, m, axis=-1),
+            "over the channels": lambda F, n, m: grid_weights(F, n, m, axis=2),
+            "transposed grid": lambda F, n, m: grid_weights(F, n, m, cut="b c (n h) (m w) -> b (m n) c h w"),
+            "not before": lambda F, n, m: grid_weights(F, n, m, early=True),
+            "Fᵀ F": lambda F, n, m: grid_weights(F, n, m, turned=True),
+            "step by step": lambda F, n, m: grid_weights(F, n, m, cut="b c (h n) (w m) -> b (n m) c h w"),
+            "the shape is": lambda F, n, m: grid_weights(F, n, m).mean(dim=-1),
+        },
+    ),
+    checks.row_entropy: (
+        lambda w: entropy(w).mean(),
+        {
+            "not a number": lambda w: -(w * w.log()).sum(dim=-1).mean(),
+            "minus sign": lambda w: -entropy(w).mean(),
+            "base 2": lambda w: entropy(w).mean() / torch.log(torch.tensor(2.0)),
+            "sum over the keys": lambda w: torch.special.entr(w).mean(),
+            "were added up": lambda w: entropy(w).sum(),
+            "the shape is": entropy,
+        },
+    ),
+    checks.token_read: (
+        reader,
+        {
+            "whatever the head does": blind_reader,
+            "off by one": lambda head, states: reader(head, states, shift=1),
+            "was said to read token 52": lambda head, states: 52 - reader(head, states),
+        },
+    ),
+    checks.telling_attention: (
+        telling,
+        {
+            "layers swapped": lambda: telling(wrong_way=True),
+            "transposed matrix": lambda: [a.mT for a in telling()],
+            "does token 0 look": lambda: [torch.full((1, 1, 3, 3), 1 / 3)] * 2,
+            "(1, 1, 3, 3)": lambda: telling()[:1],
+            "only 0.00": lambda: [torch.eye(3)[None, None]] * 2,
+        },
+    ),
+    checks.class_row: (
+        attention_row,
+        {
+            "no scale": lambda *a: attention_row(*a, scale=1),
+            "√dim": lambda *a: attention_row(*a, scale=12),
+            "over the queries": lambda *a: attention_row(*a, axis=2),
+            "off by one": lambda *a: attention_row(*a, row=1),
+            "the column": lambda *a: attention_row(*a, row=slice(None))[..., 0],
+            "interleaved": lambda *a: attention_row(*a, split="(three d heads)"),
+            "mixed up": lambda *a: attention_row(*a, order=(0, 2, 1)),
+            "class token dropped": lambda *a: attention_row(*a)[..., 1:],
+            "the shape is": lambda *a: attention_row(*a)[:, 0],
+            "step by step": lambda *a: attention_row(*a, order=(2, 1, 0)),
+        },
+    ),
+    checks.clip: (
+        scaled,
+        {
+            "clamped": clamped,
+            "by itself": each_alone,
+            "short enough": lambda p, limit: scaled(p, limit, always=True),
+            "too long": lambda p, limit: scaled(p, limit, measure=lambda grads: max(g.norm() for g in grads)),
+        },
+    ),
+    checks.share_of_first: (
+        lambda d, n: d ** (n - 1),
+        {
+            "off by one": lambda d, n: d**n,
+            "not multiplied by 1 - d": lambda d, n: (1 - d) * d ** (n - 1),
+            "plain mean": lambda d, n: 1 / n,
+            "all later weights": lambda d, n: 1 - d ** (n - 1),
+            "on paper": lambda d, n: d ** (n - 2),
+        },
+    ),
+    checks.least_loss: (
+        floor,
+        {
+            "0 · log 0": lambda v: -(to_distribution(v) * to_distribution(v).log()).sum(dim=1).mean(),
+            "the sum": lambda v: 3 * floor(v),
+            "bits": lambda v: floor(v) / torch.log(torch.tensor(2.0)),
+            "majority label": lambda v: -to_distribution(v).amax(dim=1).log().mean(),
+            "sum over the expressions": lambda v: floor(v) / 8,
+            "hard label": lambda v: 0.0,
+            "mean entropy": lambda v: -floor(v),
+        },
+    ),
+}
+WRONG = [
+    pytest.param(check, wrong, says, id=f"{check.__name__}: {says}")
+    for check, (_, wrongs) in CASES.items()
+    for says, wrong in wrongs.items()
+]
+
+
+@pytest.mark.parametrize("check", CASES, ids=lambda check: check.__name__)
+def test_the_right_answer_is_right(check):
+    assert check(CASES[check][0]) == "right"
+
+
+@pytest.mark.parametrize(("check", "wrong", "says"), WRONG)
+def test_a_wrong_answer_is_refused_by_its_name(check, wrong, says):
+    said = check(wrong)
+    assert said.startswith("no: ") and says in said
+
+
+@pytest.mark.parametrize("check", CASES, ids=lambda check: check.__name__)
+def test_each_check_refuses_three_or_more_with_messages_of_their_own(check):
+    said = [check(wrong) for wrong in CASES[check][1].values()]
+    assert len(said) >= 3 and len(set(said)) == len(said)
+
+
+@pytest.mark.parametrize("check", CASES, ids=lambda check: check.__name__)
+def test_an_empty_stub_is_not_written_yet(check):
+    assert check(lambda *_: None).startswith("not written yet")
+
+
+def test_every_check_is_tested():
+    assert {check.__name__ for check in CASES} == set(checks.__all__)
