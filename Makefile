@@ -18,10 +18,11 @@ env: $(STAMP)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 
-$(STAMP): pyproject.toml | .venv/bin/pip
+$(STAMP): pyproject.toml scripts/jupyter_server_config.py | .venv/bin/pip
 	.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off -e '.[test]'
-	mkdir -p .venv/share/jupyter/lab/settings
+	mkdir -p .venv/share/jupyter/lab/settings .venv/etc/jupyter
 	echo '$(LAB_SETTINGS)' > .venv/share/jupyter/lab/settings/overrides.json
+	cp scripts/jupyter_server_config.py .venv/etc/jupyter/
 	touch $@
 
 lab: $(STAMP)
@@ -30,7 +31,7 @@ lab: $(STAMP)
 notebooks: $(STAMP)
 	$(DRAWN_ONLY) .venv/bin/python scripts/notebooks.py $(ARGS)
 
-# LIBRARY_ARGS goes to the library's tests alone.
+# LIBRARY_ARGS goes to the library's tests alone, BROWSER_ARGS to those in a browser.
 test: $(STAMP)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -38,3 +39,4 @@ test: $(STAMP)
 	.venv/bin/python -m pytest tests --ignore=tests/browser -rs $(LIBRARY_ARGS)
 	$(DRAWN_ONLY) .venv/bin/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
 		--nbval-cell-timeout=300 notebooks
+	$(DRAWN_ONLY) .venv/bin/python -m pytest tests/browser -rs $(BROWSER_ARGS)
