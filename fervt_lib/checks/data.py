@@ -39,6 +39,8 @@ def accuracy_between(answer: Callable[[float, float], float]) -> str:
         "that is the mean of the two, but the faces in between are harder than either set": (m + a) / 2,
         "do the two sets in question have the same size? Count right answers, not percentages": 2 * a - m,
         "that is how many faces are right; divide by how many there are": right,
+        "that is in percent; give a share, 0 to 1": 100 * right / (ARGMAX_FACES - MAJORITY_FACES),
+        "the sign is reversed: the argmax faces are the larger set": -right / (ARGMAX_FACES - MAJORITY_FACES),
     }
     truth = right / (ARGMAX_FACES - MAJORITY_FACES)
     return verdict(answer(m, a), truth, mistakes, "divide the right answers in between by the faces in between")
@@ -54,6 +56,8 @@ def folds(answer: Callable[[Tensor], Tensor]) -> str:
         return no("a person is in two folds. Deal subjects, not images")
     if len(found.unique()) < 10:
         return no("a fold is empty. Use the subject's place in the order, not its number")
+    if found.max() > 9:
+        return no("there are more than ten folds: after the tenth subject deal to fold 0 again")
     place = torch.unique(identities, return_inverse=True)[1]  # of the subject, in ascending order
     mistakes = {
         "the lowest number goes to fold 0: you count from 1": (place + 1) % 10,

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor
 
-from ..model import region_weights, spread
+from ..model import region_weights
 from .verdict import RIGHT, UNWRITTEN, no, verdict
 
 
@@ -25,24 +25,18 @@ def constant_weight(answer: Callable[[int], float]) -> str:
 
 def layout(answer: Callable[[Tensor, int], Tensor]) -> str:
     """Notebook 02, exercise 2. answer: blocks `(b, n, m, c, h, w)` and the side to a map `(b, c, side, side)`."""
-    weights = torch.arange(96.0).reshape(2, 16, 3)  # another value in every place
-    blocks = repeat(weights, "b (n m) c -> b n m c h w", n=4, h=12, w=12)
-    found, truth = answer(blocks, 48), spread(weights, 4, (48, 48))
+    blocks = torch.arange(13_824.0).reshape(2, 4, 4, 3, 12, 12)  # another value in every place
+    right = "b n m c h w -> b c (n h) (m w)"
     orders = {
         "the grid axes are swapped, a transposed grid": "b m n c h w -> b c (n h) (m w)",
         "a pixel axis stands before its grid axis: rows cycle through the grid": "b n m c h w -> b c (h n) (m w)",
         "the grid column's axis stands after its pixel axis": "b n m c h w -> b c (n h) (w m)",
         "both grid axes stand before both pixel axes": "b n m c h w -> b c (n m) (h w)",
+        "rows and columns inside a region are swapped": "b n m c w h -> b c (n h) (m w)",
     }
-    mistakes = {name: rearrange(blocks, order).reshape(truth.shape) for name, order in orders.items()}
-    return verdict(
-        found, truth, mistakes, f"{_share(found, truth)} of the values are in their place; where are the channels?"
-    )
-
-
-def _share(found: Tensor | None, truth: Tensor) -> str:
-    same = found is not None and found.shape == truth.shape
-    return f"{100 * float((found == truth).float().mean()):.0f} %" if same else "none"
+    mistakes = {name: rearrange(blocks, order).reshape(2, 3, 48, 48) for name, order in orders.items()}
+    other = "channels come second, and each grid axis stands just before its pixel axis"
+    return verdict(answer(blocks, 48), rearrange(blocks, right), mistakes, other)
 
 
 def tiles(answer: Callable[[Tensor], Tensor]) -> str:
@@ -68,9 +62,12 @@ def rectangular_weights(answer: Callable[[Tensor, int, int], Tensor]) -> str:
     truth = _mean_weight(S.softmax(dim=1))  # (b, regions, c)
     mistakes = {
         "there is no scale: divide the products by √w": _mean_weight((S * 10**0.5).softmax(dim=1)),
-        "the scale is √h; a product sums over the w columns": _mean_weight((S * (10 / 12) ** 0.5).softmax(dim=1)),
+        "you divided by √h; divide by √w, because a product sums over the w columns": _mean_weight(
+            (S * (10 / 12) ** 0.5).softmax(dim=1)
+        ),
+        "you divided by w; divide by √w": _mean_weight((S / 10**0.5).softmax(dim=1)),
         "the weights sum to 1 over pixels, not over regions: look at the softmax axis": _mean_weight(S.softmax(dim=-1)),
-        "the softmax is over the channels": _mean_weight(S.softmax(dim=2)),
+        "your softmax is over the channels; it must be over the regions": _mean_weight(S.softmax(dim=2)),
         "this is a transposed grid: count the regions row by row": rearrange(truth, "b (n m) c -> b (m n) c", n=2),
         "the mean comes after the softmax, not before": _mean_weight(S).softmax(dim=1),
         "F Fᵀ compares the h rows, Fᵀ F the columns": _mean_weight((regions.mT @ regions / 10**0.5).softmax(dim=1)),

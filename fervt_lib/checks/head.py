@@ -33,7 +33,7 @@ def token_read(answer: Callable[[Callable[[Tensor], Tensor], Tensor], int]) -> s
     for index in (0, 1, 17, 54):
         found = answer(lambda states, index=index: norm(states[:, index]) @ out, states)
         if found is None:
-            return UNWRITTEN
+            return f"{UNWRITTEN}, or it returned None because it found no token: did you add a constant?"
         if found != index:
             return no(_reading_mistake(int(found), index, len(states)))
     return RIGHT
@@ -58,11 +58,17 @@ def class_row(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> str:
     weights = scores.softmax(dim=-1)
     mistakes = {
         "there is no scale: divide the scores by √d": (2 * scores).softmax(dim=-1)[:, :, 0],
-        "the scale is √dim; every head has its own d = dim / heads": (2 * scores / 12**0.5).softmax(dim=-1)[:, :, 0],
-        "this softmax is over the queries: a row must sum to 1 over its keys": scores.softmax(dim=2)[:, :, 0],
+        "you divided by √dim; divide by √d, with d = dim / heads, the numbers of one head": (
+            2 * scores / 12**0.5
+        ).softmax(dim=-1)[:, :, 0],
+        "your softmax is over the queries: a row must sum to 1 over its keys": scores.softmax(dim=2)[:, :, 0],
+        "you divided by d; divide by √d": (scores / 2).softmax(dim=-1)[:, :, 0],
+        "the bias is missing": _row(x, weight, 0 * bias, "(three heads d)"),
         "this is the row of token 1, off by one: the class token is token 0": weights[:, :, 1],
         "this is what each token gives to the class token, the column and not the row": weights[..., 0],
-        "the heads are interleaved: a head's numbers lie side by side, (heads d)": _interleaved(x, weight, bias),
+        "the heads are interleaved: a head's numbers lie side by side, (heads d)": _row(
+            x, weight, bias, "(three d heads)"
+        ),
         "key and value are mixed up: weight holds q, k, v in this order": (q @ v.mT / 2).softmax(-1)[:, :, 0],
     }
     found = answer(x, weight, bias, 3)
@@ -71,8 +77,8 @@ def class_row(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> str:
     return verdict(found, weights[:, :, 0], mistakes, "compare with section 5, step by step")
 
 
-def _interleaved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    q, k, _ = rearrange(x @ weight.T + bias, "b t (three d heads) -> three b heads t d", three=3, heads=3)
+def _row(x: Tensor, weight: Tensor, bias: Tensor, split: str) -> Tensor:
+    q, k, _ = rearrange(x @ weight.T + bias, f"b t {split} -> three b heads t d", three=3, heads=3)
     return (q @ k.mT / 2).softmax(dim=-1)[:, :, 0]
 
 

@@ -19,7 +19,8 @@ def clip(answer: Callable[[list[nn.Parameter], float], None]) -> str:
             a.grad, b.grad = (size * torch.arange(start, start + len(p)) for p in (a, b))
         before = [a.grad.clone() for a in mine]
         nn.utils.clip_grad_norm_(theirs, 1.0)
-        answer(mine, 1.0)
+        if answer(mine, 1.0) is not None:
+            return no("nothing is to be returned: change each p.grad in place, p.grad *= factor")
         if not all(torch.allclose(a.grad, b.grad, rtol=1e-4) for a, b in zip(mine, theirs, strict=True)):
             return _clip_mistake([a.grad for a in mine], before, size)
     return RIGHT
@@ -29,7 +30,7 @@ def _clip_mistake(after: list[Tensor], before: list[Tensor], size: float) -> str
     if size < 1:
         return no("this gradient was short enough and must stay as it is")
     if all(torch.equal(a, b) for a, b in zip(after, before, strict=True)):
-        return UNWRITTEN + ": the gradients are unchanged"
+        return f"{UNWRITTEN}: the gradients are unchanged. Is the factor below 1 for a long gradient?"
     if all(abs(float(a.norm()) - 1) < 1e-3 for a in after):
         return no("each parameter was clipped by itself; measure the whole gradient")
     if all(torch.equal(a, b.clamp(-1, 1)) for a, b in zip(after, before, strict=True)):

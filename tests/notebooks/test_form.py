@@ -64,7 +64,8 @@ def solutions(name: str) -> list:
 @every_notebook
 def test_solutions_are_collapsed(name):
     assert solutions(name)
-    assert all(cell.metadata.jupyter.source_hidden for cell in solutions(name))
+    folded = {"source_hidden": True, "outputs_hidden": True}
+    assert all(cell.metadata.jupyter == folded for cell in solutions(name))
 
 
 def test_every_check_belongs_to_an_exercise():
