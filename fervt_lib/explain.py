@@ -52,21 +52,43 @@ def mass_inside(heat: Tensor, mask: Tensor) -> float:
     return float(positive[mask].sum() / positive.sum().clamp(min=1e-12))
 
 
-@torch.inference_mode()
-def deletion_curve(model: nn.Module, x: Tensor, heat: Tensor, target: int, steps: int = 12) -> Tensor:
-    """Probability of `target` while the hottest pixels are replaced by the face's mean, more at each step.
+def deletion_curve(
+    model: nn.Module, x: Tensor, heat: Tensor, target: int, steps: int = 12, fill: Tensor | None = None
+) -> Tensor:
+    """Probability of `target` while the hottest pixels are replaced, more at each step (Petsiuk et al. 2018).
 
     Args:
-        model: logits of `(b, 3, h, w)`. x: one face `(3, h, w)`. heat: `(h, w)`.
+        model: logits of `(b, 3, h, w)`. x: one face `(3, h, w)`. heat: `(h, w)`; of equal pixels the first goes first.
+        fill: what a pixel is replaced by, `(3, h, w)` or broadcast to it; None is the face's mean colour.
 
     Returns:
         `(steps + 1,)`: from nothing deleted to all. A good explanation makes it fall early.
     """
+    return _mixed_probability(model, _filled(x, fill), x, heat, target, steps)
+
+
+def insertion_curve(
+    model: nn.Module, x: Tensor, heat: Tensor, target: int, steps: int = 12, fill: Tensor | None = None
+) -> Tensor:
+    """Probability of `target` while the hottest pixels are put back into an empty picture: deletion turned round.
+
+    Args: as for `deletion_curve`; `fill` is the empty picture.
+
+    Returns:
+        `(steps + 1,)`: from nothing put back to the whole face. A good explanation makes it rise early.
+    """
+    return _mixed_probability(model, x, _filled(x, fill), heat, target, steps)
+
+
+def _filled(x: Tensor, fill: Tensor | None) -> Tensor:
+    return x.mean(dim=(1, 2), keepdim=True).expand_as(x) if fill is None else fill.expand_as(x)
+
+
+@torch.inference_mode()
+def _mixed_probability(model: nn.Module, hot: Tensor, cold: Tensor, heat: Tensor, target: int, steps: int) -> Tensor:
+    """Probabilities `(steps + 1,)` for pictures with more and more of `hot`, the hottest pixels first, on `cold`."""
     order = heat.flatten().argsort(descending=True, stable=True)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order))
-    deleted = (
-        rank.reshape(heat.shape) < (torch.arange(steps + 1) * len(order) / steps)[:, None, None]
-    )  # (steps + 1, h, w)
-    faces = torch.where(deleted[:, None], x.mean(dim=(1, 2), keepdim=True), x)
-    return model(faces).softmax(dim=1)[:, target]
+    rank = order.argsort().reshape(heat.shape)  # 0 is the hottest pixel
+    count = torch.arange(steps + 1, device=heat.device) * heat.numel() / steps
+    taken = rank < count[:, None, None]  # (steps + 1, h, w)
+    return model(torch.where(taken[:, None], hot, cold)).softmax(dim=1)[:, target]

@@ -72,6 +72,40 @@ def floor(votes):
     return torch.special.entr(to_distribution(votes)).sum(dim=1).mean()
 
 
+def cam(maps, slopes, over=(2, 3), weigh=None):
+    weights = slopes.mean(dim=over, keepdim=True) if weigh is None else weigh
+    return (weights * maps).sum(dim=1)
+
+
+def dark_part(heat, light, end=0.2, level=None):
+    level = light.flatten(1).quantile(end, dim=1)[:, None, None] if level is None else level
+    return heat * (light <= level if end < 0.5 else light >= level)
+
+
+def dark_mean(heat, light, **how):
+    return (dark_part(heat, light, **how).sum(dim=(1, 2)) / heat.sum(dim=(1, 2))).mean()
+
+
+def walk(f, x, baseline, steps, place=0.5, order=(0, 1, 2), start=None, wait=None, stay=True, mean=True, far=None):
+    start, shares = baseline if start is None else start, torch.zeros_like(x)
+    now = (start if wait is None else wait).clone()
+    for i in order:
+        points = now.repeat(steps, 1)
+        points[:, i] = start[0, i] + (torch.arange(steps) + place) / steps * (x - start)[0, i]
+        points.requires_grad_()
+        slopes = torch.autograd.grad(f(points).sum(), points)[0][:, i]
+        shares[0, i] = (slopes.mean() if mean else slopes.sum()) * (x - start if far is None else far)[0, i]
+        if stay:
+            now[0, i] = x[0, i]
+    return shares
+
+
+def straight(f, x, baseline, steps, alphas=None):
+    alphas = (torch.arange(steps)[:, None] + 0.5) / steps if alphas is None else alphas
+    points = (baseline + alphas * (x - baseline)).requires_grad_()
+    return (x - baseline) * torch.autograd.grad(f(points).sum(), points)[0].mean(dim=0)
+
+
 # The check, the right answer, and wrong ones by what the check must say of them.
 CASES = {
     checks.rafdb_labels: (
@@ -92,6 +126,8 @@ CASES = {
             "mean of the two": lambda m, a: (m + a) / 2,
             "same size": lambda m, a: 2 * a - m,
             "divide by how many": lambda m, a: a * 3546 - m * 3153,
+            "in percent": lambda m, a: 100 * (a * 3546 - m * 3153) / 393,
+            "sign is reversed": lambda m, a: (m * 3153 - a * 3546) / 393,
             "right answers in between by": lambda m, a: m * a,
         },
     ),
@@ -100,6 +136,7 @@ CASES = {
         {
             "Deal subjects": lambda identities: torch.arange(len(identities)) % 10,
             "a fold is empty": lambda identities: identities % 10,
+            "more than ten folds": place,
             "count from 1": lambda identities: (place(identities) + 1) % 10,
             "ascending": lambda identities: (place(identities).max() - place(identities)) % 10,
             "blocks": lambda identities: place(identities) * 10 // (place(identities).max() + 1),
@@ -122,7 +159,8 @@ CASES = {
             "cycle through": lambda b, s: b.permute(0, 3, 4, 1, 2, 5).reshape(len(b), -1, s, s),
             "after its pixel axis": lambda b, s: b.permute(0, 3, 1, 4, 5, 2).reshape(len(b), -1, s, s),
             "both grid axes": lambda b, s: b.permute(0, 3, 1, 2, 4, 5).reshape(len(b), -1, s, s),
-            "where are the channels": lambda b, s: b.permute(0, 1, 4, 2, 5, 3).reshape(len(b), -1, s, s),
+            "channels come second": lambda b, s: b.permute(0, 1, 4, 2, 5, 3).reshape(len(b), -1, s, s),
+            "inside a region are swapped": lambda b, s: b.permute(0, 3, 1, 5, 2, 4).reshape(len(b), -1, s, s),
             "the shape is": lambda b, s: b.permute(0, 3, 1, 4, 2, 5),
         },
     ),
@@ -140,6 +178,7 @@ CASES = {
         {
             "no scale": lambda F, n, m: grid_weights(F, n, m, scale=1),
             "√h": lambda F, n, m: grid_weights(F, n, m, scale=F.shape[-2] // n),
+            "divided by w": lambda F, n, m: grid_weights(F, n, m, scale=(F.shape[-1] // m) ** 2),
             "softmax axis": lambda F, n, m: grid_weights(F, n, m, axis=-1),
             "over the channels": lambda F, n, m: grid_weights(F, n, m, axis=2),
             "transposed grid": lambda F, n, m: grid_weights(F, n, m, cut="b c (n h) (m w) -> b (m n) c h w"),
@@ -183,6 +222,8 @@ CASES = {
         {
             "no scale": lambda *a: attention_row(*a, scale=1),
             "√dim": lambda *a: attention_row(*a, scale=12),
+            "divided by d": lambda *a: attention_row(*a, scale=16),
+            "bias is missing": lambda x, weight, bias, heads: attention_row(x, weight, 0 * bias, heads),
             "over the queries": lambda *a: attention_row(*a, axis=2),
             "off by one": lambda *a: attention_row(*a, row=1),
             "the column": lambda *a: attention_row(*a, row=slice(None))[..., 0],
@@ -196,6 +237,7 @@ CASES = {
     checks.clip: (
         scaled,
         {
+            "in place": lambda p, limit: [q.grad / 2 for q in p],
             "clamped": clamped,
             "by itself": each_alone,
             "short enough": lambda p, limit: scaled(p, limit, always=True),
@@ -222,6 +264,78 @@ CASES = {
             "sum over the expressions": lambda v: floor(v) / 8,
             "hard label": lambda v: 0.0,
             "mean entropy": lambda v: -floor(v),
+        },
+    ),
+    checks.grad_cam: (
+        lambda maps, slopes: cam(maps, slopes).relu(),
+        {
+            "no ReLU": cam,
+            "after the sum": lambda m, s: (s.mean(dim=(2, 3), keepdim=True) * m).relu().sum(dim=1),
+            "not weighted": lambda m, s: m.sum(dim=1),
+            "its own slope": lambda m, s: cam(m, s, weigh=s).relu(),
+            "averaged over the channels": lambda m, s: cam(m, s, over=1).relu(),
+            "over the faces too": lambda m, s: cam(m, s, over=(0, 2, 3)).relu(),
+            "not averaged": lambda m, s: (s.mean(dim=(2, 3), keepdim=True) * m).mean(dim=1).relu(),
+            "not added up": lambda m, s: 16 * cam(m, s).relu(),
+            "numbers on paper": lambda m, s: cam(m, s).abs(),
+            "the shape is": lambda m, s: cam(m, s).relu()[:, None],
+        },
+    ),
+    checks.negative_share: (
+        lambda heat: heat.clamp(max=0).abs().sum() / heat.abs().sum(),
+        {
+            "positive part;": lambda heat: -heat.clamp(max=0).sum() / heat.clamp(min=0).sum(),
+            "share of the positive": lambda heat: heat.clamp(min=0).sum() / heat.abs().sum(),
+            "not negative": lambda heat: heat.clamp(max=0).sum() / heat.abs().sum(),
+            "counts pixels": lambda heat: (heat < 0).float().mean(),
+            "signs cancel": lambda heat: -heat.clamp(max=0).sum() / heat.sum(),
+            "heat itself": lambda heat: heat.clamp(max=0).abs().sum(),
+            "9 of 20": lambda heat: heat.clamp(max=0).square().sum() / heat.square().sum(),
+        },
+    ),
+    checks.dark_share: (
+        lambda heat, light: dark_mean(heat.abs(), light),
+        {
+            "absolute value first": dark_mean,
+            "how many pixels": lambda heat, light: dark_part(torch.ones_like(heat), light).mean(),
+            "brightest": lambda heat, light: dark_mean(heat.abs(), light, end=0.8),
+            "one threshold": lambda heat, light: dark_mean(heat.abs(), light, level=light.quantile(0.2)),
+            "thrown together": lambda heat, light: dark_part(heat.abs(), light).sum() / heat.abs().sum(),
+            "added up": lambda heat, light: len(heat) * dark_mean(heat.abs(), light),
+            "of a dark pixel": lambda heat, light: dark_part(heat.abs(), light).sum() / dark_part(heat**0, light).sum(),
+            "the darkest fifth of each": lambda heat, light: dark_mean(heat.abs(), light, end=0.4),
+            "the shape is": lambda heat, light: dark_part(heat.abs(), light).sum(dim=(1, 2)),
+        },
+    ),
+    checks.runner_up: (
+        lambda logits: logits.topk(2, dim=1).indices[:, 1],
+        {
+            "first choice": lambda logits: logits.argmax(dim=1),
+            "third choice": lambda logits: logits.topk(3, dim=1).indices[:, 2],
+            "least likely": lambda logits: logits.argmin(dim=1),
+            "these are the logits": lambda logits: logits.topk(2, dim=1).values[:, 1],
+            "rank of class 1": lambda logits: logits.argsort(dim=1, descending=True).argsort(dim=1)[:, 1],
+            "sort the classes": lambda logits: torch.zeros(len(logits)),
+            "the shape is": lambda logits: logits.topk(2, dim=1).indices,
+        },
+    ),
+    checks.staircase: (
+        walk,
+        {
+            "how far its input walks, x": lambda *a: walk(*a, far=torch.ones(1, 3)),
+            "turned round": lambda *a: -walk(*a),
+            "take their mean": lambda *a: walk(*a, mean=False),
+            "starts at 0": lambda f, x, b, n: walk(f, x, b, n, start=torch.zeros_like(x)),
+            "x alone is not how far": lambda f, x, b, n: walk(f, x, b, n, far=x),
+            "slopes at x alone": lambda *a: straight(*a, alphas=torch.ones(1, 1)),
+            "straight line": straight,
+            "left ends": lambda *a: walk(*a, place=0.0),
+            "right ends": lambda *a: walk(*a, place=1.0),
+            "the last input walked first": lambda *a: walk(*a, order=(2, 1, 0)),
+            "those that have walked stay": lambda *a: walk(*a, stay=False),
+            "not at x": lambda f, x, b, n: walk(f, x, b, n, wait=x),
+            "0 and 6": lambda *a: walk(*a, order=(1, 0, 2)),
+            "the shape is": lambda *a: walk(*a)[0],
         },
     ),
 }

@@ -4,6 +4,7 @@ Every check takes the function that the exercise asks for, tries it, and returns
 (the function returns None), or "no: …" with the likely mistake.
 """
 
+from .attribution import dark_share, grad_cam, negative_share, runner_up, staircase
 from .data import accuracy_between, folds, rafdb_labels
 from .grid import constant_weight, layout, rectangular_weights, tiles
 from .head import class_row, row_entropy, telling_attention, token_read
@@ -14,13 +15,18 @@ __all__ = [
     "class_row",
     "clip",
     "constant_weight",
+    "dark_share",
     "folds",
+    "grad_cam",
     "layout",
     "least_loss",
+    "negative_share",
     "rafdb_labels",
     "rectangular_weights",
     "row_entropy",
+    "runner_up",
     "share_of_first",
+    "staircase",
     "telling_attention",
     "tiles",
     "token_read",

@@ -23,7 +23,7 @@ PICTURES = [  # notebook, number of the live picture in it, its controls
     ("02", 0, ("grid_size", "temperature", "region", "opacity")),
     ("03", 0, ("face", "layer", "heads", "query", "rollout", "opacity")),
     ("04", 0, ("true_expression", "threshold")),
-    ("05", 0, ("method", "class_explained", "steps", "smoothing", "opacity")),
+    ("05", 0, ("method", "class_explained", "face", "steps", "smoothing", "opacity")),
 ]
 CONTROLS = [(notebook, index, name) for notebook, index, names in PICTURES for name in names]
 
@@ -172,6 +172,22 @@ def test_04_the_threshold_dims_more_and_more_faces():
     live = live_pictures("04")[0]
     light = [float(draw(live, threshold=value).mean()) for value in positions(live.controls["threshold"])]
     assert light == sorted(light) and light[0] < light[-1]
+
+
+def test_05_only_two_methods_use_steps_and_attention_knows_no_class():
+    live = live_pictures("05")[0]
+    for method in positions(live.controls["method"]):
+        few, many = (draw(live, method=method, steps=steps)[:288] for steps in (1, 8))
+        assert np.array_equal(few, many) != (method in ("integrated gradients", "SmoothGrad")), method
+    one, other = (draw(live, method="rollout", class_explained=name)[:288] for name in ("anger", "fear"))
+    assert np.array_equal(one, other)
+    one, other = (draw(live, class_explained=name)[:288] for name in ("anger", "fear"))
+    assert not np.array_equal(one, other)
+
+
+def test_05_opacity_0_shows_the_same_picture_twice():
+    picture = draw(live_pictures("05")[0], opacity=0.0)
+    assert np.array_equal(picture[:288, :288], picture[:288, -288:])
 
 
 def test_moving_a_control_puts_the_new_picture_in_place_of_the_old():
