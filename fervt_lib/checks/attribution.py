@@ -66,7 +66,12 @@ def dark_share(answer: Callable[[Tensor, Tensor], float]) -> str:
         "that is the mean |heat| of a dark pixel; divide by all of the face's |heat|": size[dark].mean(),
         "these are the shares of all faces added up; take their mean": share.sum(),
     }
-    return verdict(answer(heat, light), share.mean(), mistakes, "which pixels are the darkest fifth of each face?")
+    return verdict(
+        answer(heat, light),
+        share.mean(),
+        mistakes,
+        "which pixels are the darkest fifth of each face, and do you add up |heat|?",
+    )
 
 
 def runner_up(answer: Callable[[Tensor], Tensor]) -> str:
