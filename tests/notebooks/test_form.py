@@ -66,6 +66,8 @@ def test_solutions_are_collapsed(name):
     assert solutions(name)
     folded = {"source_hidden": True, "outputs_hidden": True}
     assert all(cell.metadata.jupyter == folded for cell in solutions(name))
+    # JupyterLab shows the first line of a folded cell: it must not give the answer away
+    assert {cell.source.splitlines()[0] for cell in solutions(name)} == {"# Solution"}
 
 
 def test_every_check_belongs_to_an_exercise():
