@@ -9,7 +9,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -41,11 +41,12 @@ class Recipe:
 
     dataset: str = "ferplus"
     protocol: str = "majority"
-    preset: str = "compact"
+    preset: str = "compact"  # a name in PRESETS, or your own name for what `build` makes
     targets: str = "votes"  # "votes": the distribution over expressions; "hard": the label
     epochs: int = 24
     batch_size: int = 128  # faces per process and step
-    peak_lr: float = 2e-3  # of the one-cycle schedule
+    schedule: str = "one-cycle"  # or "constant": peak_lr from the first step to the last
+    peak_lr: float = 2e-3
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     average_decay: float = 0.998  # per step, of the averaged weights; lower in the first steps
@@ -54,7 +55,16 @@ class Recipe:
     seed: int = 0
 
 
-def train(recipe: Recipe, folder: str | Path, faces: Faces | None = None, validation: Faces | None = None) -> FERVT:
+def train(
+    recipe: Recipe,
+    folder: str | Path,
+    faces: Faces | None = None,
+    validation: Faces | None = None,
+    *,
+    build: Callable[[], FERVT] | None = None,
+    augment: Augment | None = None,
+    watch: Callable[[int, FERVT], None] | None = None,
+) -> FERVT:
     """Train, or go on with the run that `folder` holds, and return the averaged model in eval mode.
 
     `folder` gets `checkpoint.safetensors` after every epoch (resume goes on as if never stopped), and at the end
@@ -63,6 +73,9 @@ def train(recipe: Recipe, folder: str | Path, faces: Faces | None = None, valida
 
     Args:
         faces, validation: sets to use instead of the recipe's dataset.
+        build: makes a model of your own instead of the recipe's preset; it is called after the seed is set.
+        augment: changes to the training faces instead of `Augment()`.
+        watch: called after every epoch with its number, from 1, and the averaged model; it must change neither.
 
     Raises:
         FloatingPointError: the loss is not finite; step and learning rate are named.
@@ -74,7 +87,7 @@ def train(recipe: Recipe, folder: str | Path, faces: Faces | None = None, valida
     if faces is None:
         faces, validation = (load(recipe.dataset, s, **_options(recipe)) for s in ("train", "validation"))
     faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
-    run = _Run(recipe, Path(folder), accelerator, faces)
+    run = _Run(recipe, Path(folder), accelerator, faces, build or PRESETS[recipe.preset], augment or Augment())
     for epoch in range(run.resume(), recipe.epochs):
         start = time.perf_counter()
         loss = run.epoch(epoch)
@@ -92,6 +105,8 @@ def train(recipe: Recipe, folder: str | Path, faces: Faces | None = None, valida
             f"epoch {epoch + 1}/{recipe.epochs}: loss {loss:.4f}, validation {100 * scores['accuracy']:.2f} %, "
             f"macro-F1 {scores['macro_f1']:.3f}, {len(faces) / seconds:.0f} faces/s",
         )
+        if watch is not None:
+            watch(epoch + 1, run.average.module)
         run.save(epoch + 1)
     run.export()
     return run.average.module.eval()
@@ -100,10 +115,18 @@ def train(recipe: Recipe, folder: str | Path, faces: Faces | None = None, valida
 class _Run:
     """The state of a run and how it goes to disk and comes back."""
 
-    def __init__(self, recipe: Recipe, folder: Path, accelerator: Accelerator, faces: Subset):
-        self.recipe, self.folder, self.accelerator = recipe, folder, accelerator
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        accelerator: Accelerator,
+        faces: Subset,
+        build: Callable[[], FERVT],
+        augment: Augment,
+    ):
+        self.recipe, self.folder, self.accelerator, self.augment = recipe, folder, accelerator, augment
         torch.manual_seed(recipe.seed)
-        model = PRESETS[recipe.preset]().to(memory_format=torch.channels_last)
+        model = build().to(memory_format=torch.channels_last)
         model.to(accelerator.device)
         # use_buffers: BatchNorm's statistics are averaged like the weights that they belong to.
         average = partial(_average, decay=recipe.average_decay)
@@ -115,9 +138,7 @@ class _Run:
         self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
         if not len(self.loader):
             raise ValueError(f"{len(faces)} faces make no batch of {recipe.batch_size}: lower batch_size")
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer.optimizer, recipe.peak_lr, epochs=recipe.epochs, steps_per_epoch=len(self.loader)
-        )
+        self.schedule = _schedule(recipe, self.optimizer.optimizer, steps=recipe.epochs * len(self.loader))
         self.history: list[dict] = []
 
     def epoch(self, epoch: int) -> float:
@@ -135,7 +156,7 @@ class _Run:
 
     def step(self, images: Tensor, votes: Tensor, generator: torch.Generator) -> float:
         """One update from uint8 images `(b, c, h, w)` and votes `(b, 8)`; returns the loss."""
-        x = to_model_input(Augment()(images, generator), self.average.module.side)
+        x = to_model_input(self.augment(images, generator), self.average.module.side)
         targets = to_distribution(votes) if self.recipe.targets == "votes" else votes.argmax(dim=1)
         loss = F.cross_entropy(self.model(x), targets)
         value = loss.item()
@@ -209,7 +230,7 @@ class _Run:
         facts = {
             "classes": list(EXPRESSIONS),
             "recipe": asdict(self.recipe),
-            "augmentation": asdict(Augment()),
+            "augmentation": {"class": type(self.augment).__name__, **asdict(self.augment)},
             "hardware": f"{self.accelerator.num_processes} × {self.accelerator.device.type}",
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
@@ -241,6 +262,14 @@ def _average(averages: list[Tensor], currents: list[Tensor], done: Tensor, decay
 def to_model_input(x: Tensor, side: int) -> Tensor:
     """Augmented float faces in [0, 1] as the model's 3 channels of side² pixels, channels last."""
     return face_transforms(side)(x).contiguous(memory_format=torch.channels_last)
+
+
+def _schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    if recipe.schedule == "constant":
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    if recipe.schedule == "one-cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=steps)
+    raise ValueError(f"schedule {recipe.schedule!r}: there are 'one-cycle' and 'constant'")
 
 
 def _options(recipe: Recipe) -> dict:

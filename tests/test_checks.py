@@ -106,6 +106,38 @@ def straight(f, x, baseline, steps, alphas=None):
     return (x - baseline) * torch.autograd.grad(f(points).sum(), points)[0].mean(dim=0)
 
 
+def in_place(make, weights=None, agree=None):
+    weights = torch.arange(16.0).reshape(1, 16, 1) if weights is None else weights
+    right = rearrange(weights[..., None, None].expand(1, 16, 1, 12, 12), "b (n m) c h w -> b c (n h) (m w)", n=4)
+    agree = agree or (lambda a, b: a == b)
+    return agree(make(weights), right).float().mean()
+
+
+def region_means(x):
+    return torch.nn.functional.avg_pool2d(x, 12)
+
+
+def differ(loaded, module, entries=None, same=torch.equal):
+    entries = module.state_dict() if entries is None else entries
+    return [name for name, t in entries.items() if not same(loaded[name], t)]
+
+
+def no_gradient(model, x, clear=True, gone=lambda g: g is None):
+    if clear:
+        model.zero_grad()
+    model(x).sum().backward()
+    return [name for name, p in model.named_parameters() if gone(p.grad)]
+
+
+def by_rows(confusion, counts, sums=lambda c: c.sum(dim=1), same=torch.equal):
+    return next((name for name, true in counts.items() if same(sums(confusion), true)), "neither")
+
+
+def with_sibling(subjects, test, asked=None, among=None):
+    asked, among = test if asked is None else asked, ~test if among is None else among
+    return torch.isin(subjects[asked], subjects[among]).float().mean()
+
+
 # The check, the right answer, and wrong ones by what the check must say of them.
 CASES = {
     checks.rafdb_labels: (
@@ -336,6 +368,69 @@ CASES = {
             "not at x": lambda f, x, b, n: walk(f, x, b, n, wait=x),
             "0 and 6": lambda *a: walk(*a, order=(1, 0, 2)),
             "the shape is": lambda *a: walk(*a)[0],
+        },
+    ),
+    checks.place_share: (
+        in_place,
+        {
+            "by chance": lambda make: in_place(make, torch.eye(16)[5].reshape(1, 16, 1)),
+            "place by place": lambda make: in_place(
+                make, agree=lambda a, b: a.flatten().sort()[0] == b.flatten().sort()[0]
+            ),
+            "compare pixels": lambda make: in_place(make, agree=lambda a, b: region_means(a) == region_means(b)),
+            "wrong place": lambda make: 1 - in_place(make),
+            "numbers 0 to 15": lambda make: in_place(make) / 2,
+        },
+    ),
+    checks.changed: (
+        differ,
+        {
+            "nothing was changed": lambda loaded, module: list(loaded),
+            "new values was missed": lambda loaded, module: [],
+            "buffers": lambda loaded, module: differ(loaded, module, dict(module.named_parameters())),
+            "only reordered": lambda loaded, module: differ(
+                loaded, module, same=lambda a, b: torch.isclose(a.float().mean(), b.float().mean())
+            ),
+            "a bias was missed": lambda loaded, module: [n for n in differ(loaded, module) if n != "3.bias"],
+            "yet your list has": lambda loaded, module: [
+                *differ(loaded, module),
+                *(["1.weight"] if differ(loaded, module) else []),
+            ],
+        },
+    ),
+    checks.dead: (
+        no_gradient,
+        {
+            "stays None": lambda model, x: [],
+            "every parameter is used": lambda model, x: ["second.weight", "second.bias"],
+            "not None": lambda model, x: no_gradient(model, x, gone=lambda g: g is None or not g.any()),
+            "earlier pass": lambda model, x: no_gradient(model, x, clear=False),
+        },
+    ),
+    checks.protocol_of: (
+        by_rows,
+        {
+            "sum each row": lambda confusion, counts: "neither",
+            "over the answers": lambda confusion, counts: (
+                found if (found := by_rows(confusion, counts)) != "neither" else by_rows(confusion.T, counts)
+            ),
+            "not the number in each": lambda confusion, counts: by_rows(
+                confusion,
+                counts,
+                same=lambda a, b: a.sum() == b.sum() and not torch.equal(confusion.sum(dim=0), counts["argmax"]),
+            ),
+            "is none of": lambda confusion, counts: "plain",
+        },
+    ),
+    checks.siblings: (
+        with_sibling,
+        {
+            "counts subjects": lambda s, t: len(set(s[t].tolist()) & set(s[~t].tolist())) / len(set(s[t].tolist())),
+            "share of training images": lambda s, t: with_sibling(s, t, asked=~t, among=t),
+            "its own sibling": lambda s, t: with_sibling(s, t, among=slice(None)),
+            "not of all images": lambda s, t: with_sibling(s, t) * t.sum() / len(t),
+            "without a sibling": lambda s, t: 1 - with_sibling(s, t),
+            "torch.isin asks": lambda s, t: with_sibling(s, t) / 2,
         },
     ),
 }

@@ -67,7 +67,55 @@ def test_no_person_is_in_two_splits():
     assert len(set.union(*people)) == sum(len(group) for group in people)
 
 
-@pytest.mark.parametrize("wrong", [{"split": "dev"}, {"count": 0}, {"size": 23}, {"seed": -1}, {"expression": "joy"}])
+# --- posed sequences ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sequences():
+    return load_drawn("train", count=96, frames=3)
+
+
+def test_single_frames_are_the_default_and_a_sequence_ends_with_the_single_face(sequences):
+    single, default = load_drawn("train", count=32, frames=1), load_drawn("train", count=32)
+    assert torch.equal(single.images, default.images) and torch.equal(single.masks, default.masks)
+    assert torch.equal(sequences.images[2::3], default.images)
+    assert torch.equal(sequences.identities[2::3], default.identities)
+
+
+def test_the_frames_of_a_sequence_share_person_label_and_units(sequences):
+    assert sequences.labels.tolist() == [i // 3 % 8 for i in range(96)]
+    for truth in (sequences.identities, sequences.votes, sequences.units):
+        assert torch.equal(truth, truth[2::3].repeat_interleave(3, dim=0))
+    assert torch.equal(sequences.masks.flatten(2).any(2), sequences.units)
+
+
+def test_frames_are_closer_to_each_other_than_two_sequences_of_one_person(sequences):
+    images = sequences.images.float().unflatten(0, (32, 3))
+    people = sequences.identities[::3]
+    pairs = [(a, b) for a in range(32) for b in range(a) if people[a] == people[b]]
+    assert len(pairs) > 5
+
+    def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+        return (a - b).abs().mean().item()
+
+    within = [distance(images[s, a], images[s, b]) for s in range(32) for a, b in ((0, 1), (1, 2), (0, 2))]
+    between = [distance(images[a, 0], images[b, 0]) for a, b in pairs]
+    assert min(within) > 0 and max(within) < min(between) / 2
+
+
+def test_an_expression_grows_from_frame_to_frame():
+    acted, neutral = (
+        load_drawn("test", count=48, size=96, frames=3, expression=name).images.float()
+        for name in ("surprise", "neutral")
+    )
+    change = (acted - neutral).abs().mean((1, 2, 3)).view(16, 3).mean(0)  # noise and pose cancel out
+    assert change[0] < change[1] < change[2]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"split": "dev"}, {"count": 0}, {"size": 23}, {"seed": -1}, {"expression": "joy"}, {"frames": 0}, {"frames": -3}],
+)
 def test_bad_arguments_are_refused(wrong):
     with pytest.raises(ValueError, match=str(*wrong.values())):
         load_drawn(**wrong)

@@ -8,7 +8,7 @@ from torchvision.transforms.v2.functional import horizontal_flip
 
 from fervt_lib import fervt_compact
 from fervt_lib.data import EXPRESSIONS, load_ferplus
-from fervt_lib.evaluation import evaluate, main, predict, report, score
+from fervt_lib.evaluation import evaluate, fit_temperature, main, predict, report, score, temper
 from fervt_lib.model import face_transforms, save_weights
 
 
@@ -85,3 +85,27 @@ def test_what_is_missing_ends_the_command_with_its_name(checkpoint, tmp_path, mo
     assert str(end.value.code).startswith("error: ")
     assert str(checkpoint if missing == "checkpoint" else tmp_path / "nowhere") in str(end.value.code)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("true_temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_that_was_put_in_is_found(true_temperature):
+    generator = torch.Generator().manual_seed(0)
+    honest = (2 * torch.randn(20_000, 8, generator=generator)).softmax(dim=1)
+    labels = torch.multinomial(honest, 1, generator=generator).squeeze(1)  # right as often as the model says
+    found = fit_temperature(temper(honest, 1 / true_temperature), labels)
+    assert found == pytest.approx(true_temperature, rel=0.05)
+
+
+def test_a_temperature_changes_confidence_and_no_answer():
+    probabilities = torch.rand(50, 8, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+    cold, hot = temper(probabilities, 0.1), temper(probabilities, 10.0)
+    assert torch.equal(cold.argmax(dim=1), probabilities.argmax(dim=1))
+    assert cold.amax(dim=1).mean() > probabilities.amax(dim=1).mean() > hot.amax(dim=1).mean()
+    torch.testing.assert_close(cold.sum(dim=1), torch.ones(50))
+
+
+def test_a_sure_answer_has_a_finite_temperature():
+    probabilities = torch.eye(8).repeat(4, 1)  # exact zeros, whose logarithm is infinite
+    labels = torch.arange(8).repeat(4)
+    labels[:4] = 7  # and four of them wrong
+    assert 0 < fit_temperature(probabilities, labels) < 100

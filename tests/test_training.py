@@ -5,15 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from fervt_lib.data import Faces
-from fervt_lib.model import CheckpointError, fervt_compact, load_weights, save_weights
-from fervt_lib.training import Recipe, repeat_rare, train
+from fervt_lib.data import Augment, Faces
+from fervt_lib.evaluation import predict
+from fervt_lib.model import PRESETS, CheckpointError, fervt_compact, load_weights, save_weights
+from fervt_lib.training import Recipe, _Run, repeat_rare, to_model_input, train
 
 RECIPE = Recipe(dataset="random", epochs=3, batch_size=32, precision="no")  # 3 steps an epoch
 NAMES = {"checkpoint.safetensors", "model.safetensors", "model.json"}
@@ -29,6 +30,12 @@ def random_faces(count: int = 96) -> Faces:
 
 def run(folder: Path, **changes) -> dict[str, torch.Tensor]:
     return train(replace(RECIPE, **changes), folder, random_faces(), random_faces(16)).state_dict()
+
+
+def short_run(folder: Path, *, hooks: dict | None = None, **changes) -> dict[str, torch.Tensor]:
+    """A run of the tiny preset, two epochs of 3 small steps; hooks: build, augment, watch."""
+    recipe = replace(RECIPE, **{"preset": "tiny", "epochs": 2, "batch_size": 8} | changes)
+    return train(recipe, folder, random_faces(24), random_faces(16), **hooks or {}).state_dict()
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -140,6 +147,84 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path, mon
 
 def test_hard_targets_train_another_model_than_votes(tmp_path):
     assert differing(run(tmp_path / "hard", epochs=1, targets="hard"), run(tmp_path / "votes", epochs=1))
+
+
+def rates(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes) -> list[float]:
+    """The learning rate that the optimizer used in every step of a run."""
+    used, step = [], _Run.step
+
+    def watched(self, *arguments):
+        used.append({group["lr"] for group in self.optimizer.param_groups})
+        return step(self, *arguments)
+
+    monkeypatch.setattr(_Run, "step", watched)
+    short_run(folder, **changes)
+    return [rate for (rate,) in used]
+
+
+def test_a_constant_schedule_keeps_the_rate_and_one_cycle_does_not(tmp_path, monkeypatch):
+    assert rates(tmp_path / "constant", monkeypatch, schedule="constant", peak_lr=3e-4) == [3e-4] * 6
+    cycle = rates(tmp_path / "cycle", monkeypatch, peak_lr=3e-4)
+    assert len(set(cycle)) == 6 and max(cycle) <= 3e-4
+
+
+def test_an_unknown_schedule_is_refused_by_naming_both(tmp_path):
+    with pytest.raises(ValueError, match="'cosine'.*'one-cycle'.*'constant'"):
+        short_run(tmp_path, schedule="cosine")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_with_a_constant_rate_goes_on_where_it_stopped(tmp_path):
+    def stop(epoch, model):
+        if epoch == 2:
+            raise KeyboardInterrupt  # before the checkpoint of epoch 2
+
+    with pytest.raises(KeyboardInterrupt):
+        short_run(tmp_path / "stopped", hooks={"watch": stop}, schedule="constant")
+    resumed, whole = (short_run(tmp_path / name, schedule="constant") for name in ("stopped", "whole"))
+    assert not differing(resumed, whole)
+
+
+def test_watch_sees_every_epochs_averaged_model_and_changes_nothing(tmp_path):
+    seen = []
+
+    def watch(epoch, model):
+        predict(model, random_faces(16))  # as the protocol experiments do
+        seen.append((epoch, {name: tensor.clone() for name, tensor in model.state_dict().items()}))
+
+    watched = short_run(tmp_path / "watched", hooks={"watch": watch})
+    assert [epoch for epoch, _ in seen] == [1, 2]
+    assert not differing(seen[-1][1], watched) and differing(seen[0][1], watched)
+    assert not differing(short_run(tmp_path / "alone"), watched)
+
+
+def test_a_model_of_your_own_is_built_from_the_seed(tmp_path):
+    def build():
+        model = PRESETS["tiny"]()
+        model.grid_attention.gain = 1
+        return model
+
+    own, same = (short_run(tmp_path / str(i), hooks={"build": build}, preset="my own") for i in range(2))
+    assert not differing(own, same)
+    assert differing(own, short_run(tmp_path / "tiny"))  # in the weights: the names are the same
+    assert json.loads((tmp_path / "0" / "model.json").read_text())["preset"] == "my own"
+
+
+@dataclass(frozen=True)
+class Black(Augment):
+    """Leaves nothing to be seen."""
+
+    def __call__(self, images, generator):
+        return torch.zeros(images.shape)
+
+
+def test_an_augmentation_of_your_own_is_used_and_recorded(tmp_path, monkeypatch):
+    seen, made = [], to_model_input
+    monkeypatch.setattr("fervt_lib.training.to_model_input", lambda x, side: seen.append(x.any()) or made(x, side))
+    short_run(tmp_path, hooks={"augment": Black(flip=0.25)})
+    assert len(seen) == 6 and not any(seen)
+    recorded = json.loads((tmp_path / "model.json").read_text())["augmentation"]
+    assert recorded["class"] == "Black" and recorded["flip"] == 0.25
 
 
 def test_too_few_faces_for_a_batch_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Weights on disk: whole or refused by name; those that are shipped keep what their meta says."""
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,11 @@ def test_shipped_drawn_weights_score_what_they_promise():
     faces = load("drawn", "test")
     accuracy = score(predict(fervt_compact(weights="drawn"), faces), faces.labels)["accuracy"]
     assert accuracy == pytest.approx(FERVT_Compact_Weights.DRAWN.meta["accuracy"]["drawn"], abs=0.002)
+
+
+def test_the_model_card_says_what_the_records_say():
+    root = Path(__file__).parents[1]
+    written = (root / "data" / "checkpoints" / "README.md").read_text(encoding="utf-8")
+    assert written == runpy.run_path(str(root / "scripts" / "card.py"))["card"]()
+    majority = FERVT_Compact_Weights.FERPLUS.meta["test"]["majority"]
+    assert f"| majority | {majority['faces']:,} | {100 * majority['accuracy']:.2f} %" in written

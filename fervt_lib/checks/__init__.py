@@ -6,26 +6,32 @@ Every check takes the function that the exercise asks for, tries it, and returns
 
 from .attribution import dark_share, grad_cam, negative_share, runner_up, staircase
 from .data import accuracy_between, folds, rafdb_labels
+from .gap import changed, dead, place_share, protocol_of, siblings
 from .grid import constant_weight, layout, rectangular_weights, tiles
 from .head import class_row, row_entropy, telling_attention, token_read
 from .training import clip, least_loss, share_of_first
 
 __all__ = [
     "accuracy_between",
+    "changed",
     "class_row",
     "clip",
     "constant_weight",
     "dark_share",
+    "dead",
     "folds",
     "grad_cam",
     "layout",
     "least_loss",
     "negative_share",
+    "place_share",
+    "protocol_of",
     "rafdb_labels",
     "rectangular_weights",
     "row_entropy",
     "runner_up",
     "share_of_first",
+    "siblings",
     "staircase",
     "telling_attention",
     "tiles",

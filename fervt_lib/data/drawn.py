@@ -5,7 +5,7 @@ The way from units to picture: a person and a shot are drawn by lot → strength
 times the size → light, blur, noise. The masks take the same way through the pose.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -68,6 +68,7 @@ def load_drawn(
     color: bool = False,
     seed: int = 0,
     expression: str | None = None,
+    frames: int = 1,
 ) -> DrawnFaces:
     """Draw one split of the drawn faces. Face i is the same whatever `count` is; its label is i mod 8.
 
@@ -79,20 +80,23 @@ def load_drawn(
         seed: another seed, other people and other pictures.
         expression: None, or draw every face with this expression and all else unchanged (person, pose, light,
             noise): `expression="neutral"` gives the neutral twins, and their difference shows what a unit does.
+        frames: more than 1 draws posed sequences, as CK+ has them: faces i with the same i // frames are the last
+            frames of one sequence (one person, pose and light, each frame a little stronger than the one before, with
+            noise of its own), and the label is that number mod 8.
 
     Raises:
-        ValueError: no such split or expression, or a count, size or seed too small.
+        ValueError: no such split or expression, or a count, size, seed or number of frames too small.
     """
-    _check(split, count, size, seed, expression)
+    _check(split, count, size, seed, expression, frames)
     count = COUNTS[split] if count is None else count
     images = np.empty((count, size, size, 3 if color else 1), np.uint8)
     masks = np.zeros((count, len(ACTION_UNITS), size, size), bool)
-    labels = (
-        np.arange(count) % len(EXPRESSIONS) if expression is None else np.full(count, EXPRESSIONS.index(expression))
-    )
+    sequences, frame = np.divmod(np.arange(count), frames)
+    labels = sequences % len(EXPRESSIONS) if expression is None else np.full(count, EXPRESSIONS.index(expression))
     people = np.empty(count, np.int64)
-    for index, label in enumerate(labels):
-        people[index] = _draw_face(split, index, EXPRESSIONS[label], seed, images[index], masks[index])
+    for i, label in enumerate(labels):
+        place = (seed, SPLITS.index(split), int(sequences[i]))
+        people[i] = _draw_face(place, EXPRESSIONS[label], images[i], masks[i], frames - 1 - int(frame[i]))
     raw_votes = 10 * torch.eye(len(VOTE_COLUMNS), dtype=torch.uint8)[torch.from_numpy(labels)]
     units = torch.tensor([[unit in UNITS_OF[name] for unit in ACTION_UNITS] for name in EXPRESSIONS])
     return DrawnFaces(
@@ -107,7 +111,7 @@ def load_drawn(
     )
 
 
-def _check(split: str, count: int | None, size: int, seed: int, expression: str | None) -> None:
+def _check(split: str, count: int | None, size: int, seed: int, expression: str | None, frames: int) -> None:
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: the drawn faces have {', '.join(SPLITS)}")
     if count is not None and count < 1:
@@ -116,15 +120,25 @@ def _check(split: str, count: int | None, size: int, seed: int, expression: str 
         raise ValueError(f"size {size}: the drawn faces need at least {LEAST_SIZE} pixels")
     if seed < 0:
         raise ValueError(f"seed {seed}: 0 or more")
+    if frames < 1:
+        raise ValueError(f"frames {frames}: a sequence has at least 1")
     if expression is not None and expression not in EXPRESSIONS:
         raise ValueError(f"expression {expression!r}: there are {', '.join(EXPRESSIONS)}, or None for all in turn")
 
 
-def _draw_face(split: str, index: int, expression: str, seed: int, image: np.ndarray, masks: np.ndarray) -> int:
-    """Fill `image` `(size, size, channels)` and `masks` `(n_units, size, size)` in place; returns the identity."""
-    rng = np.random.default_rng((seed, SPLITS.index(split), index))
-    identity = int(rng.choice(PEOPLE[split]))
+def _draw_face(place: tuple[int, int, int], expression: str, image: np.ndarray, masks: np.ndarray, to_apex: int) -> int:
+    """Fill `image` `(size, size, channels)` and `masks` `(n_units, size, size)` in place; returns the identity.
+
+    `place` is (seed, split, number in the split); `to_apex` counts the frames from here to the strongest one.
+    """
+    rng = np.random.default_rng(place)
+    seed, split, _ = place
+    identity = int(rng.choice(PEOPLE[SPLITS[split]]))
     person, shot = _person(seed, identity), _shot(rng)
+    if to_apex:  # an earlier frame: weaker, moved by a hair, other noise
+        rng = np.random.default_rng((*place, to_apex))
+        shift = shot.shift + rng.normal(0, 0.004, 2)
+        shot = replace(shot, intensity=shot.intensity * 0.93**to_apex, shift=shift)
     strengths = _strengths(expression, shot)
     picture = _paint(_shapes(person, strengths, shot), person, shot, len(image))
     image[:] = _develop(picture, person, shot, image.shape, rng)

@@ -45,18 +45,21 @@ def _fetch(weights: ResNet34_Weights) -> dict[str, Tensor]:
 
 
 class CompactPyramid(nn.Module):
-    """A small ResNet for 48² faces: a stem of stride 2, then three stages of two residual blocks."""
+    """A small ResNet for 48² faces: a stem of stride 2, then three stages of two residual blocks.
 
-    channels = (64, 128, 256)
+    Args:
+        width: channels of the first stage; each stage doubles them.
+    """
 
-    def __init__(self):
+    def __init__(self, width: int = 64):
         super().__init__()
+        self.channels = (width, 2 * width, 4 * width)
         self.stem = nn.Sequential(
-            nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True)
+            nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
-        self.stage1 = nn.Sequential(BasicBlock(64, 64), BasicBlock(64, 64))
-        self.stage2 = _halving_stage(64, 128)
-        self.stage3 = _halving_stage(128, 256)
+        self.stage1 = nn.Sequential(BasicBlock(width, width), BasicBlock(width, width))
+        self.stage2 = _halving_stage(width, 2 * width)
+        self.stage3 = _halving_stage(2 * width, 4 * width)
         for module in self.modules():  # as torchvision initialises its ResNets
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

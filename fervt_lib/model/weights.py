@@ -77,7 +77,7 @@ def load_weights(path: Path, preset: str | None = None) -> FERVT:
     if found not in PRESETS:
         raise CheckpointError(f"{path}: not weights of FER-VT (its metadata names no preset)")
     if preset not in (None, found):
-        raise CheckpointError(f"{path}: weights of the {found} preset, not {preset}; build it with fervt_{found}()")
+        raise CheckpointError(f"{path}: weights of the {found} preset, not {preset}; load_weights(path) builds any")
     model = PRESETS[found](classes=len(tensors.get("transformer.head.bias", range(8))))
     try:
         model.load_state_dict(tensors)

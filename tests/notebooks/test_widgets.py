@@ -24,6 +24,7 @@ PICTURES = [  # notebook, number of the live picture in it, its controls
     ("03", 0, ("face", "layer", "heads", "query", "rollout", "opacity")),
     ("04", 0, ("true_expression", "threshold")),
     ("05", 0, ("method", "class_explained", "face", "steps", "smoothing", "opacity")),
+    ("06", 0, ("region", "code", "opacity")),
 ]
 CONTROLS = [(notebook, index, name) for notebook, index, names in PICTURES for name in names]
 

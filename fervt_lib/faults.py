@@ -1,0 +1,188 @@
+"""FAULTS of the unofficial FER-VT, built again one by one so that notebook 06 can show them and measure their cost.
+
+Nothing here is part of the model, and nothing but `ablation` and notebook 06 may import it. Each fault takes a sound
+FER-VT, spoils one thing in it and returns it; numbers are those of the notebook's table. They are written from a
+description of that code, in words of our own: where the description leaves a choice, the docstring says which we took.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import vertical_flip
+
+from .data import Augment
+from .model import FERVT, Fusion, GridWiseAttention, LevelTokens, MultiHeadAttention, region_weights, spread
+from .model.backbone import Pyramid
+from .model.fervt import IMAGENET_MEAN, IMAGENET_STD
+
+IMAGENET_WIDTH = 56  # the width of a region of a 224² face cut 4×4
+
+
+def wipe_weights(module: nn.Module) -> nn.Module:
+    """Fault 1: initialise a loaded backbone again. BatchNorm's running statistics stay as they were loaded."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_uniform_(part.weight)
+        elif isinstance(part, nn.BatchNorm2d):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+    return module
+
+
+class ScrambledAttention(GridWiseAttention):
+    """Fault 2: the map is put together with the region axis between the two pixel axes, then viewed as an image."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As the sound one, but pixel row r is given the weights of grid row r mod n."""
+        weights = super().forward(x)[1]
+        return x * self.gain * scrambled_spread(weights, self.grid, x.shape[-2:]), weights
+
+
+def scrambled_spread(weights: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
+    """Weights `(b, G, c)` to a map `(b, c, H, W)` whose rows cycle through the grid rows: `(h n)` for `(n h)`."""
+    return repeat(weights, "b (n m) c -> b c (h n) (m w)", n=grid, h=size[0] // grid, w=size[1] // grid)
+
+
+class DenseSplit(nn.Module):
+    """Fault 4: a dense convolution where a region should only be cut out; we put it before the scores.
+
+    Every pixel and channel of a region becomes a sum over all of them: (c·h·w)² weights, 88.5 million at 224² and 4×4.
+    """
+
+    def __init__(self, side: int, grid: int, channels: int = 3):
+        super().__init__()
+        self.grid = grid
+        values = channels * (side // grid) ** 2
+        self.mix = nn.Conv2d(values, values, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(b, c, H, W)` to the same shape, each region mixed within itself."""
+        regions = rearrange(x, "b c (n h) (m w) -> b (c h w) n m", n=self.grid, m=self.grid)
+        h = x.shape[-2] // self.grid
+        return rearrange(self.mix(regions), "b (c h w) n m -> b c (n h) (m w)", c=x.shape[1], h=h)
+
+
+class SharedFusion(Fusion):
+    """Fault 5: image and attended image pass the same convolution; the other one never sees a pixel."""
+
+    def forward(self, image: Tensor, attended: Tensor) -> Tensor:
+        """Two images `(b, c, H, W)` to one of the same shape, values in (0, 1)."""
+        x = self.image(image) + self.image(attended)
+        x = x + self.residual(x)
+        return torch.sigmoid(self.last(x))
+
+
+class UnnormalisedBackbone(nn.Module):
+    """Fault 6: the backbone gets the sigmoid's values as they are. It takes ImageNet's normalisation back."""
+
+    def __init__(self, backbone: nn.Module):
+        super().__init__()
+        self.backbone, self.channels = backbone, backbone.channels
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Pyramid:
+        """Normalised faces `(b, 3, H, W)` to the maps that the backbone makes of the faces not normalised."""
+        return self.backbone(x * self.std + self.mean)
+
+
+class SharedLevelTokens(LevelTokens):
+    """Fault 7: the three levels share one LayerNorm and one Linear."""
+
+    def __init__(self, channels: tuple[int, ...], dim: int):
+        super().__init__(channels, dim)
+        for level in self.levels[1:]:
+            level[3], level[4] = self.levels[0][3], self.levels[0][4]
+
+
+class FixedScaleAttention(GridWiseAttention):
+    """Fault 14, first half: the scores are divided by √56 whatever the width w of a region."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As the sound one, but with a softmax that is flatter the narrower the regions are than 56 pixels."""
+        width = x.shape[-1] // self.grid
+        features = self.extract(x) * (width / IMAGENET_WIDTH) ** 0.25  # F Fᵀ / √w becomes F Fᵀ / √56
+        weights = region_weights(features, self.grid)
+        return x * self.gain * spread(weights, self.grid, x.shape[-2:]), weights
+
+
+class DroppedAttention(MultiHeadAttention):
+    """Fault 14, second half: dropout acts on the attention that is returned, and so on every picture of it."""
+
+    def __init__(self, dim: int, heads: int, drop: float = 0.1):
+        super().__init__(dim, heads)
+        self.dropout = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens `(b, t, dim)` to tokens and weights `(b, heads, t, t)` that in training no longer sum to 1."""
+        q, k, v = rearrange(self.qkv(x), "b t (three heads d) -> three b heads t d", three=3, heads=self.heads)
+        weights = self.dropout((q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1))  # (b, heads, query, key)
+        return self.out(rearrange(weights.to(v.dtype) @ v, "b heads t d -> b t (heads d)")), weights
+
+
+@dataclass(frozen=True)
+class UpsideDown(Augment):
+    """Fault 11: half of the faces stand on their heads, and all are turned by up to ±90°."""
+
+    degrees: float = 90.0
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """uint8 `(b, c, h, w)` to changed float32 in [0, 1] of the same shape."""
+        turned = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device) < 0.5
+        return super().__call__(torch.where(turned, vertical_flip(images), images), generator)
+
+
+def wiped(model: FERVT) -> FERVT:
+    """Fault 1 in a model."""
+    wipe_weights(model.backbone)
+    return model
+
+
+def scrambled_map(model: FERVT) -> FERVT:
+    """Fault 2 in a model."""
+    model.grid_attention.__class__ = ScrambledAttention
+    return model
+
+
+def dark_attention(model: FERVT) -> FERVT:
+    """Fault 3: the weights average 1/G, so the attended image is G times darker than the image it is added to."""
+    model.grid_attention.gain = 1
+    return model
+
+
+def dense_split(model: FERVT) -> FERVT:
+    """Fault 4 in a model."""
+    attention = model.grid_attention
+    attention.extract.append(DenseSplit(model.side, attention.grid))
+    return model
+
+
+def shared_fusion(model: FERVT) -> FERVT:
+    """Fault 5 in a model."""
+    model.fusion.__class__ = SharedFusion
+    return model
+
+
+def no_normalisation(model: FERVT) -> FERVT:
+    """Fault 6 in a model."""
+    model.backbone = UnnormalisedBackbone(model.backbone)
+    return model
+
+
+def shared_levels(model: FERVT) -> FERVT:
+    """Fault 7 in a model with level tokens: class token and positions start at zero as well."""
+    model.tokens = SharedLevelTokens(model.backbone.channels, model.transformer.cls.shape[-1])
+    nn.init.zeros_(model.transformer.cls)
+    nn.init.zeros_(model.transformer.positions)
+    return model
+
+
+def fixed_scale(model: FERVT) -> FERVT:
+    """Fault 14 in a model, both halves."""
+    model.grid_attention.__class__ = FixedScaleAttention
+    for layer in model.transformer.layers:
+        dim, heads = layer.attention.out.in_features, layer.attention.heads
+        layer.attention = DroppedAttention(dim, heads)
+    return model

@@ -1,0 +1,126 @@
+"""What the protocol alone is worth, in points: `python -m fervt_lib.protocol` writes data/results/protocol-*.json.
+
+weights    the shipped weights under both FER+ protocols, on validation and test
+epochs     the best epoch picked on the test split against picked on validation
+subjects   posed sequences split by image against by subject, on drawn faces
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .ablation import RESULTS, write_json
+from .data import EXPRESSIONS, DataError, Faces, load
+from .evaluation import PROTOCOLS, predict, score
+from .model import FERVT, CheckpointError, FERVT_Compact_Weights, load_weights
+from .training import Recipe, train
+
+# What the unofficial code does: a constant rate, no averaged weights, the best epoch kept.
+BEST_OF_EPOCHS = Recipe(
+    preset="tiny", epochs=10, batch_size=64, schedule="constant", peak_lr=1e-3, average_decay=0.0, rare_share=0.0
+)
+SEQUENCES, FRAMES = 320, 3
+FEW_FACES = Recipe(dataset="drawn", protocol="drawn", preset="tiny", epochs=40, batch_size=64)
+
+
+def split_by_image(n: int, share: float, generator: torch.Generator) -> Tensor:
+    """`(n,)` bool: a share of the images, drawn one by one, for the test."""
+    chosen = torch.zeros(n, dtype=torch.bool)
+    chosen[torch.randperm(n, generator=generator)[: round(share * n)]] = True
+    return chosen
+
+
+def split_by_subject(subjects: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """`(n,)` bool: all images of a share of the subjects `(n,)`, for the test."""
+    people = subjects.unique()
+    chosen = people[split_by_image(len(people), share, generator)]
+    return torch.isin(subjects, chosen)
+
+
+def share_with_siblings(groups: Tensor, test: Tensor) -> float:
+    """The share of the test images that have an image of their own group (sequence or subject) in training.
+
+    Args:
+        groups: `(n,)`, the group of each image. test: `(n,)` bool.
+    """
+    return float(torch.isin(groups[test], groups[~test]).float().mean())
+
+
+def take(faces: Faces, chosen: Tensor) -> Faces:
+    """The chosen faces `(n,)` bool as a set of their own."""
+    parts = {f.name: getattr(faces, f.name) for f in fields(Faces)}
+    return Faces(**{name: part[chosen] if isinstance(part, Tensor) else part for name, part in parts.items()})
+
+
+def weights() -> dict:
+    """Validation scores of the shipped FER+ weights; those on the test split stand in the file beside the weights."""
+    model = load_weights(FERVT_Compact_Weights.FERPLUS.path)
+    facts = {"test": FERVT_Compact_Weights.FERPLUS.meta["test"], "test_mirror": True, "test_faces": {}}
+    facts["validation"] = {}
+    for protocol in PROTOCOLS:
+        labels = load("ferplus", "test", protocol=protocol).labels
+        facts["test_faces"][protocol] = dict(zip(EXPRESSIONS, labels.bincount(minlength=8).tolist(), strict=True))
+        faces = load("ferplus", "validation", protocol=protocol)
+        for mirror in (True, False):
+            name = f"{protocol}, {'mirror-averaged' if mirror else 'face alone'}"
+            facts["validation"][name] = score(predict(model, faces, mirror=mirror), faces.labels)
+    return facts
+
+
+def epochs(runs: Path, recipe: Recipe = BEST_OF_EPOCHS) -> dict:
+    """Accuracy after every epoch on validation and on test faces: the one place that looks at the latter so often."""
+    sets = {split: load("ferplus", split) for split in ("validation", "test")}
+    history = []
+
+    def watch(epoch: int, model: FERVT) -> None:
+        accuracy = {s: score(predict(model, f, mirror=False), f.labels)["accuracy"] for s, f in sets.items()}
+        history.append({"epoch": epoch, **accuracy})
+
+    train(recipe, runs / "protocol-epochs", watch=watch)
+    if len(history) < recipe.epochs:
+        raise CheckpointError(f"{runs / 'protocol-epochs'} holds a part of this run: delete it and start again")
+    return {"recipe": asdict(recipe), "mirror": False, "history": history}
+
+
+def subjects(runs: Path, recipe: Recipe = FEW_FACES, seeds: int = 3) -> dict:
+    """Test accuracy of one recipe on drawn sequences, a tenth of them held out by image and by subject."""
+    faces = load("drawn", "train", count=SEQUENCES * FRAMES, frames=FRAMES)
+    sequence, found = faces.rows // FRAMES, []
+    for seed in range(seeds):
+        generator = torch.Generator().manual_seed(seed)
+        by_image = split_by_image(len(faces), 0.1, generator)
+        by_subject = split_by_subject(faces.identities, 0.1, generator)
+        for name, test in {"by image": by_image, "by subject": by_subject}.items():
+            held_out = take(faces, test)
+            folder = runs / f"protocol-{name.replace(' ', '-')}-{seed}"
+            model = train(replace(recipe, seed=seed), folder, take(faces, ~test), held_out)
+            scores = score(predict(model, held_out, mirror=False), held_out.labels)
+            siblings = round(share_with_siblings(sequence, test), 4)
+            found.append({"split": name, "seed": seed, "siblings": siblings, "test": scores})
+    return {"recipe": asdict(recipe), "sequences": SEQUENCES, "frames": FRAMES, "mirror": False, "runs": found}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    experiments = {"weights": lambda runs: weights(), "epochs": epochs, "subjects": subjects}
+    parser = argparse.ArgumentParser(
+        prog="python -m fervt_lib.protocol", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("experiments", nargs="*", choices=[*experiments, []], help="all, when none is named")
+    parser.add_argument("--runs", type=Path, default=Path("runs/protocol"), help="checkpoints, to resume from")
+    args = parser.parse_args(arguments)
+    for name in args.experiments or experiments:
+        try:
+            facts = experiments[name](args.runs)
+        except (DataError, CheckpointError, FloatingPointError) as error:
+            sys.exit(f"error: {error}")
+        write_json(RESULTS / f"protocol-{name}.json", facts)
+        print(json.dumps(facts)[:300])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Write the model card, data/checkpoints/README.md, from the records beside the weights: `python scripts/card.py`."""
+
+import json
+from pathlib import Path
+
+from fervt_lib.data import EXPRESSIONS
+from fervt_lib.model import CHECKPOINTS
+
+FEW = 30  # test faces below which a recall is marked
+TEMPLATE = Path(__file__).with_name("card.md")
+
+
+def recalls(counts: list[list[int]]) -> str:
+    """A row per expression from the confusion matrix `[true][predicted]`."""
+    rows = []
+    for i, (name, row) in enumerate(zip(EXPRESSIONS, counts, strict=True)):
+        faces = sum(row)
+        wrong = max((n, other) for j, (n, other) in enumerate(zip(row, EXPRESSIONS, strict=True)) if j != i)
+        few = " ⚠" if faces < FEW else ""
+        rows.append(f"| {name} | {faces:,}{few} | {row[i] / faces:.2f} | {wrong[1]} ({wrong[0]}) |")
+    return "\n".join(rows)
+
+
+def card() -> str:
+    """The card's text."""
+    ferplus, drawn = (json.loads((CHECKPOINTS / f"compact-{name}.json").read_text()) for name in ("ferplus", "drawn"))
+    majority, drawn_test = ferplus["test"]["majority"], drawn["test"]["drawn"]
+    p, faces = majority["accuracy"], majority["faces"]
+    protocols = [
+        f"| {name} | {s['faces']:,} | {100 * s['accuracy']:.2f} % | {s['macro_f1']:.3f} | {s['ece']:.3f} |"
+        for name, s in ferplus["test"].items()
+    ]
+    return TEMPLATE.read_text(encoding="utf-8").format(
+        **ferplus["recipe"],
+        **ferplus["calibration"],
+        threads=ferplus["threads"],
+        minutes=round(ferplus["seconds"] / 60),
+        protocols="\n".join(protocols),
+        noise=100 * 1.96 * (2 * p * (1 - p) / faces) ** 0.5,
+        faces=faces,
+        few=FEW,
+        recalls=recalls(ferplus["confusion"]),
+        drawn_epochs=drawn["recipe"]["epochs"],
+        drawn_minutes=drawn["seconds"] / 60,
+        drawn_accuracy=100 * drawn_test["accuracy"],
+        drawn_faces=drawn_test["faces"],
+        drawn_f1=drawn_test["macro_f1"],
+    )
+
+
+def write() -> None:
+    (CHECKPOINTS / "README.md").write_text(card(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
