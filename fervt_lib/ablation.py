@@ -125,6 +125,9 @@ ABLATIONS = {
     "bare_cnn": Variant("neither: the bare CNN", change=bare_cnn),
     "level_tokens": Variant("one token per pyramid level (3) for one per cell (54)", change=level_tokens),
     "hard_labels": Variant("the winning label as the target, not the votes", recipe={"targets": "hard"}),
+    "all_votes": Variant(
+        "trained on argmax faces too, ambiguous ones, with votes as they were cast", recipe={"protocol": "argmax"}
+    ),
 }
 FAULTS = {
     "scrambled_map": Variant("2 · the map's rows cycle through the grid rows", change=faults.scrambled_map),

@@ -40,7 +40,7 @@ class Recipe:
     """All that decides the weights of a run, besides the code and the machine."""
 
     dataset: str = "ferplus"
-    protocol: str = "majority"
+    protocol: str = "majority"  # which FER+ faces are trained on; validation is always majority
     preset: str = "compact"  # a name in PRESETS, or your own name for what `build` makes
     targets: str = "votes"  # "votes": the distribution over expressions; "hard": the label
     epochs: int = 24
@@ -85,7 +85,8 @@ def train(
         mixed_precision=choose_precision(recipe.precision), cpu=not torch.accelerator.is_available()
     )
     if faces is None:
-        faces, validation = (load(recipe.dataset, s, **_options(recipe)) for s in ("train", "validation"))
+        faces = load(recipe.dataset, "train", **_options(recipe))
+        validation = load(recipe.dataset, "validation")  # FER+: majority, whatever is trained on
     faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
     run = _Run(recipe, Path(folder), accelerator, faces, build or PRESETS[recipe.preset], augment or Augment())
     for epoch in range(run.resume(), recipe.epochs):
