@@ -9,10 +9,11 @@ Each run leaves one JSON file in data/results/ and is not made again while that 
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -150,7 +151,9 @@ FAULTS = {
 }
 IMAGENET = {
     "pretrained": Variant(
-        "ResNet-34 with ImageNet's weights", build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1")
+        "ResNet-34 with ImageNet's weights",
+        against="pretrained",
+        build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1"),
     ),
     "wiped": Variant(
         "1 · the same, its weights wiped by a second initialisation",
@@ -180,7 +183,7 @@ def run(name: str, budget: Recipe, runs: Path, results: Path = RESULTS) -> dict:
     folder = runs / f"{recipe.preset}-{recipe.epochs}-{recipe.seed}"
     written = results / f"{folder.name}.json"
     if written.is_file():
-        return json.loads(written.read_text())
+        return _same_run(written, recipe)
     model = train(recipe, folder, build=lambda: make(name, budget.preset), augment=variant.augment)
     test = load(recipe.dataset, "test")
     facts = json.loads((folder / "model.json").read_text()) | {
@@ -190,6 +193,13 @@ def run(name: str, budget: Recipe, runs: Path, results: Path = RESULTS) -> dict:
         "test": {test.protocol: score(predict(model, test), test.labels)},
     }
     write_json(written, facts)
+    return facts
+
+
+def _same_run(path: Path, recipe: Recipe) -> dict:
+    facts = json.loads(path.read_text())
+    if facts["recipe"] != asdict(recipe):
+        raise CheckpointError(f"{path} is a run of another recipe: delete it, or ask for other epochs or another seed")
     return facts
 
 
@@ -240,12 +250,13 @@ def compare(runs: pd.DataFrame, score: str = "validation") -> pd.DataFrame:
 
     Returns:
         A row per variant, in the order of `VARIANTS`: `says`, `against`, `score` (mean over its seeds), `seeds` (that
-        both have), and of the differences `mean`, `low` and `high` (the least and the greatest).
+        both have, 0 where the other is not there), and of the differences `mean`, `low` and `high` (the least and the
+        greatest; nan without seeds).
     """
     scores = runs.pivot(index="seed", columns="variant", values=score)
     rows = []
     for name in [name for name in VARIANTS if name in scores]:
-        gain = (scores[name] - scores[VARIANTS[name].against]).dropna()
+        gain = (scores[name] - scores.get(VARIANTS[name].against, math.nan)).dropna()
         mean, low, high = gain.mean(), gain.min(), gain.max()
         row = {"variant": name, "says": VARIANTS[name].says, "against": VARIANTS[name].against}
         rows.append(row | {score: scores[name].mean(), "seeds": len(gain), "mean": mean, "low": low, "high": high})
@@ -267,13 +278,18 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if unknown := set(args.variants) - set(VARIANTS):
         parser.error(f"no variant {', '.join(sorted(unknown))}: there are {', '.join(VARIANTS)}")
+    if set(args.variants) & set(IMAGENET) and args.preset != "paper":
+        parser.error(f"{' and '.join(IMAGENET)} are variants of the paper preset: add --preset paper")
     budget = replace(BUDGET, preset=args.preset, epochs=args.epochs, batch_size=args.batch_size)
+    failures = []
     for seed in args.seeds:
         for name in args.variants or ABLATIONS | FAULTS:
             try:
                 run(name, replace(budget, seed=seed), args.runs)
-            except (DataError, CheckpointError, FloatingPointError) as error:
-                sys.exit(f"error: {name}, seed {seed}: {error}")
+            except (DataError, CheckpointError, FloatingPointError) as error:  # the others are still worth training
+                failures.append(f"{name}, seed {seed}: {error}")
+    if failures:
+        sys.exit("error: " + "\n".join(failures))
 
 
 if __name__ == "__main__":

@@ -183,6 +183,7 @@ def fixed_scale(model: FERVT) -> FERVT:
     """Fault 14 in a model, both halves."""
     model.grid_attention.__class__ = FixedScaleAttention
     for layer in model.transformer.layers:
-        dim, heads = layer.attention.out.in_features, layer.attention.heads
-        layer.attention = DroppedAttention(dim, heads)
+        dropped = DroppedAttention(layer.attention.out.in_features, layer.attention.heads)
+        dropped.load_state_dict(layer.attention.state_dict())
+        layer.attention = dropped
     return model

@@ -58,7 +58,10 @@ def take(faces: Faces, chosen: Tensor) -> Faces:
 
 
 def weights() -> dict:
-    """Validation scores of the shipped FER+ weights; those on the test split stand in the file beside the weights."""
+    """Validation scores of the shipped FER+ weights, and how many test faces each protocol counts per expression.
+
+    Test pictures are not looked at: the scores on them stand in the file beside the weights.
+    """
     model = load_weights(FERVT_Compact_Weights.FERPLUS.path)
     facts = {"test": FERVT_Compact_Weights.FERPLUS.meta["test"], "test_mirror": True, "test_faces": {}}
     facts["validation"] = {}
@@ -74,6 +77,9 @@ def weights() -> dict:
 
 def epochs(runs: Path, recipe: Recipe = BEST_OF_EPOCHS) -> dict:
     """Accuracy after every epoch on validation and on test faces: the one place that looks at the latter so often."""
+    folder = runs / "protocol-epochs"
+    if folder.exists():  # a resumed run would be watched from its middle only
+        raise CheckpointError(f"{folder} holds this run or a part of it: delete the folder and start again")
     sets = {split: load("ferplus", split) for split in ("validation", "test")}
     history = []
 
@@ -81,9 +87,7 @@ def epochs(runs: Path, recipe: Recipe = BEST_OF_EPOCHS) -> dict:
         accuracy = {s: score(predict(model, f, mirror=False), f.labels)["accuracy"] for s, f in sets.items()}
         history.append({"epoch": epoch, **accuracy})
 
-    train(recipe, runs / "protocol-epochs", watch=watch)
-    if len(history) < recipe.epochs:
-        raise CheckpointError(f"{runs / 'protocol-epochs'} holds a part of this run: delete it and start again")
+    train(recipe, folder, watch=watch)
     return {"recipe": asdict(recipe), "mirror": False, "history": history}
 
 
@@ -110,9 +114,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m fervt_lib.protocol", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("experiments", nargs="*", choices=[*experiments, []], help="all, when none is named")
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="all, when none is named")
     parser.add_argument("--runs", type=Path, default=Path("runs/protocol"), help="checkpoints, to resume from")
     args = parser.parse_args(arguments)
+    if unknown := set(args.experiments) - set(experiments):
+        parser.error(f"no experiment {', '.join(sorted(unknown))}: there are {', '.join(experiments)}")
     for name in args.experiments or experiments:
         try:
             facts = experiments[name](args.runs)

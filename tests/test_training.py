@@ -204,10 +204,10 @@ def test_a_model_of_your_own_is_built_from_the_seed(tmp_path):
         model.grid_attention.gain = 1
         return model
 
-    own, same = (short_run(tmp_path / str(i), hooks={"build": build}, preset="my own") for i in range(2))
+    own, same = (short_run(tmp_path / name, hooks={"build": build}, preset=name) for name in ("my own", "compact"))
     assert not differing(own, same)
     assert differing(own, short_run(tmp_path / "tiny"))  # in the weights: the names are the same
-    assert json.loads((tmp_path / "0" / "model.json").read_text())["preset"] == "my own"
+    assert json.loads((tmp_path / "my own" / "model.json").read_text())["preset"] == "my own"
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def load_weights(path: Path, preset: str | None = None) -> FERVT:
     tensors, metadata = read_safetensors(Path(path))
     found = metadata.get("preset")
     if found not in PRESETS:
-        raise CheckpointError(f"{path}: not weights of FER-VT (its metadata names no preset)")
+        raise CheckpointError(f"{path}: not weights of a preset of FER-VT (its metadata names {found or 'none'})")
     if preset not in (None, found):
         raise CheckpointError(f"{path}: weights of the {found} preset, not {preset}; load_weights(path) builds any")
     model = PRESETS[found](classes=len(tensors.get("transformer.head.bias", range(8))))
