@@ -91,7 +91,7 @@ def epochs(runs: Path, recipe: Recipe = BEST_OF_EPOCHS) -> dict:
     return {"recipe": asdict(recipe), "mirror": False, "history": history}
 
 
-def subjects(runs: Path, recipe: Recipe = FEW_FACES, seeds: int = 3) -> dict:
+def subjects(runs: Path, recipe: Recipe = FEW_FACES, seeds: int = 6) -> dict:
     """Test accuracy of one recipe on drawn sequences, a tenth of them held out by image and by subject."""
     faces = load("drawn", "train", count=SEQUENCES * FRAMES, frames=FRAMES)
     sequence, found = faces.rows // FRAMES, []

@@ -379,6 +379,10 @@ CASES = {
             ),
             "compare pixels": lambda make: in_place(make, agree=lambda a, b: region_means(a) == region_means(b)),
             "wrong place": lambda make: 1 - in_place(make),
+            "in percent": lambda make: 100 * in_place(make),
+            "counts pixels": lambda make: 2304 * in_place(make),
+            "down the columns": lambda make: in_place(lambda w: make(w.reshape(4, 4).T.reshape(1, 16, 1))),
+            "one number": lambda make: make(torch.arange(16.0).reshape(1, 16, 1)) == 0,
             "numbers 0 to 15": lambda make: in_place(make) / 2,
         },
     ),
@@ -388,10 +392,22 @@ CASES = {
             "nothing was changed": lambda loaded, module: list(loaded),
             "new values was missed": lambda loaded, module: [],
             "buffers": lambda loaded, module: differ(loaded, module, dict(module.named_parameters())),
-            "only reordered": lambda loaded, module: differ(
+            "in another order": lambda loaded, module: differ(
                 loaded, module, same=lambda a, b: torch.isclose(a.float().mean(), b.float().mean())
             ),
-            "a bias was missed": lambda loaded, module: [n for n in differ(loaded, module) if n != "3.bias"],
+            "norm is the same": lambda loaded, module: differ(
+                loaded,
+                module,
+                same=lambda a, b: (
+                    torch.isclose(a.float().pow(2).sum(), b.float().pow(2).sum())
+                    and torch.isclose(a.float().abs().flatten()[0], b.float().abs().flatten()[0])
+                ),
+            ),
+            "one changed number": lambda loaded, module: differ(loaded, module, same=lambda a, b: (a == b).any()),
+            "list of names": lambda loaded, module: len(differ(loaded, module)),
+            "that stayed": lambda loaded, module: (
+                [n for n in loaded if n not in differ(loaded, module)] if differ(loaded, module) else []
+            ),
             "yet your list has": lambda loaded, module: [
                 *differ(loaded, module),
                 *(["1.weight"] if differ(loaded, module) else []),
@@ -403,6 +419,10 @@ CASES = {
         {
             "stays None": lambda model, x: [],
             "every parameter is used": lambda model, x: ["second.weight", "second.bias"],
+            "every parameter: which": lambda model, x: list(model.state_dict()),
+            "that are used": lambda model, x: [
+                n for n, _ in model.named_parameters() if n not in no_gradient(model, x)
+            ],
             "not None": lambda model, x: no_gradient(model, x, gone=lambda g: g is None or not g.any()),
             "earlier pass": lambda model, x: no_gradient(model, x, clear=False),
         },
@@ -411,13 +431,17 @@ CASES = {
         by_rows,
         {
             "sum each row": lambda confusion, counts: "neither",
-            "over the answers": lambda confusion, counts: (
+            "the columns fit": lambda confusion, counts: (
                 found if (found := by_rows(confusion, counts)) != "neither" else by_rows(confusion.T, counts)
             ),
-            "not the number in each": lambda confusion, counts: by_rows(
+            "not that of each": lambda confusion, counts: by_rows(
                 confusion,
                 counts,
                 same=lambda a, b: a.sum() == b.sum() and not torch.equal(confusion.sum(dim=0), counts["argmax"]),
+            ),
+            "one face off": lambda confusion, counts: by_rows(confusion, counts, same=lambda a, b: a[0] == b[0]),
+            "not None": lambda confusion, counts: (
+                None if by_rows(confusion, counts) == "neither" else by_rows(confusion, counts)
             ),
             "is none of": lambda confusion, counts: "plain",
         },
@@ -430,7 +454,11 @@ CASES = {
             "its own sibling": lambda s, t: with_sibling(s, t, among=slice(None)),
             "not of all images": lambda s, t: with_sibling(s, t) * t.sum() / len(t),
             "without a sibling": lambda s, t: 1 - with_sibling(s, t),
-            "torch.isin asks": lambda s, t: with_sibling(s, t) / 2,
+            "of all images; ask": lambda s, t: with_sibling(s, t, asked=slice(None)),
+            "in percent": lambda s, t: 100 * with_sibling(s, t),
+            "number of images": lambda s, t: with_sibling(s, t) * t.sum(),
+            "one number": lambda s, t: torch.isin(s[t], s[~t]),
+            "of which test images": lambda s, t: with_sibling(s, t) / 2,
         },
     ),
 }

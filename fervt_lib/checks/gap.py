@@ -17,6 +17,8 @@ def place_share(answer: Callable[[Callable[[Tensor], Tensor]], float]) -> str:
     found = [answer(make) for make in makers]
     if any(share is None for share in found):
         return UNWRITTEN
+    if any(torch.as_tensor(share).numel() != 1 for share in found):
+        return no("return one number, the share of the pixels")
     numbers = torch.arange(16.0).reshape(1, 16, 1)
     own = makers[0](numbers)
     one = torch.zeros(1, 16, 1).index_fill(1, torch.tensor([5]), 1.0)
@@ -25,12 +27,20 @@ def place_share(answer: Callable[[Callable[[Tensor], Tensor]], float]) -> str:
         "a map that is 0 nearly everywhere agrees by chance: give every region a value of its own": torch.tensor(
             [float((make(one) == makers[0](one)).float().mean()) for make in makers]
         ),
-        "sorted values, sums and histograms are the same in a scrambled map: compare place by place": torch.ones(4),
+        "it says 1 of a scrambled map: sums and histograms are the same there, so compare place by place": torch.ones(
+            4
+        ),
+        "that is in percent": torch.tensor([100.0, 25.0, 25.0, 25.0]),
+        "that counts pixels: divide by how many there are": torch.tensor([2304.0, 576.0, 576.0, 576.0]),
+        "your own numbers of the regions run down the columns; they run row by row": torch.tensor(
+            [0.25, 0.0625, 1.0, 0.0625]
+        ),
         "you compare means of regions; compare pixels": torch.tensor(sums),
         "that is the share of pixels in the wrong place": torch.tensor([0.0, 0.75, 0.75, 0.75]),
     }
     other = "fill the map with the numbers 0 to 15 and compare each pixel with the number of its region"
-    return verdict(torch.tensor(found), torch.tensor([1.0, 0.25, 0.25, 0.25]), mistakes, other)
+    shares = torch.tensor([float(share) for share in found])
+    return verdict(shares, torch.tensor([1.0, 0.25, 0.25, 0.25]), mistakes, other)
 
 
 def _maker(order: str) -> Callable[[Tensor], Tensor]:
@@ -47,24 +57,46 @@ def changed(answer: Callable[[dict[str, Tensor], nn.Module], list[str]]) -> str:
     generator = torch.Generator().manual_seed(0)
     loaded = {name: torch.rand(t.shape, generator=generator) + 1 for name, t in module.state_dict().items()}
     loaded |= {name: torch.tensor(7) for name in loaded if name.endswith("num_batches_tracked")}
-    cases = {  # what is done to the module after loading, and what to say to an answer that misses it
-        "": "nothing was changed here, yet your list names tensors",
-        "0.weight": "a kernel with new values was missed: compare the values, not the names or the shapes",
-        "1.running_mean": "BatchNorm's running statistics are buffers, no parameters: go through state_dict()",
-        "2.weight": "a kernel whose numbers were only reordered was missed: its mean is the same, its values are not",
-        "3.bias": "a bias was missed: go through every entry of state_dict()",
+    changes = {  # what is done to which tensor after loading, and what to say to an answer that misses it
+        "": (
+            lambda t: t,
+            "nothing was changed here, yet your list names tensors: do you compare values, and for inequality?",
+        ),
+        "0.weight": (torch.zeros_like, "a kernel with new values was missed: compare the values, not names or shapes"),
+        "1.running_mean": (
+            torch.zeros_like,
+            "BatchNorm's running statistics are buffers, no parameters: go through state_dict()",
+        ),
+        "2.weight": (
+            lambda t: t.flip(0),
+            "a kernel in another order was missed: its mean is the same, its values are not",
+        ),
+        "3.weight": (torch.neg, "a tensor of other signs was missed: its norm is the same, its values are not"),
+        "3.bias": (
+            _with_another_end,
+            "one changed number is enough: a bias of which the last value differs was missed",
+        ),
     }
-    for name, mistake in cases.items():
+    for name, (change, mistake) in changes.items():
         module.load_state_dict(loaded)
         if name:
             tensor = module.state_dict()[name]
-            tensor.copy_(tensor.flip(0) if name == "2.weight" else torch.zeros_like(tensor))
+            tensor.copy_(change(tensor.clone()))
         found = answer({key: t.clone() for key, t in loaded.items()}, module)
         if found is None:
             return UNWRITTEN
+        if isinstance(found, int | float | str):
+            return no("return a list of names")
+        if set(found) == set(loaded) - {name} and name:
+            return no("those are the tensors that stayed as they were")
         if set(found) != ({name} if name else set()):
             return no(mistake if name not in found else f"only {name} was changed, yet your list has {sorted(found)}")
     return RIGHT
+
+
+def _with_another_end(t: Tensor) -> Tensor:
+    t[-1] += 1
+    return t
 
 
 class _Forgetful(nn.Module):
@@ -97,27 +129,38 @@ def dead(answer: Callable[[nn.Module, Tensor], list[str]]) -> str:
         found = answer(model, x)
         if found is None:
             return UNWRITTEN
+        if not uses_second and not unused & set(found) and set(found):
+            return no("those are parameters that are used")
         if set(found) != (set() if uses_second else unused):
-            return no(mistake)
+            return no(mistake if len(found) < 5 else "your list has every parameter: which of them got no gradient?")
     return RIGHT
 
 
 def protocol_of(answer: Callable[[Tensor, dict[str, Tensor]], str]) -> str:
     """Notebook 06, exercise 4. answer: a confusion matrix and faces per expression by protocol to a protocol's name."""
-    counts = {"majority": torch.tensor([40, 30, 20, 10]), "argmax": torch.tensor([44, 33, 25, 13])}
-    spread = torch.tensor([[7, 1, 1, 1], [2, 6, 1, 1], [0, 1, 8, 1], [3, 3, 3, 1]]) / 10  # answers of each true class
-    cases = {
-        name: (_confusion(true, spread), name, "the rows hold the true expressions: sum each row, and compare")
-        for name, true in counts.items()
+    counts = {
+        "majority": torch.tensor([40, 30, 25, 20, 15, 4, 6, 3]),
+        "argmax": torch.tensor([46, 33, 28, 24, 18, 5, 7, 4]),
     }
-    turned = _confusion(counts["argmax"], spread).T
-    cases["columns"] = (turned, "neither", "the sums over the answers fit, those over the true expressions do not")
-    mixed = _confusion(counts["majority"].flip(0), spread)
-    cases["total"] = (mixed, "neither", "the number of faces fits, but not the number in each expression")
-    for confusion, truth, mistake in cases.values():
+    spread = (6 * torch.eye(8) + 0.5).softmax(dim=1) * 0.8 + 0.2 / 8  # answers of each true class
+    near = counts["argmax"] + torch.tensor([0, 0, 0, 0, 0, 0, 1, -1])
+    cases = [
+        *(
+            (_confusion(true, spread), name, "the rows hold the true expressions: sum each row")
+            for name, true in counts.items()
+        ),
+        (_confusion(counts["argmax"], spread).T, "neither", "here the columns fit; the rows are the true expressions"),
+        (
+            _confusion(counts["majority"].flip(0), spread),
+            "neither",
+            "the number of faces fits, but not that of each expression",
+        ),
+        (_confusion(near, spread), "neither", "two rare expressions are one face off: compare all rows, and exactly"),
+    ]
+    for number, (confusion, truth, mistake) in enumerate(cases):
         found = answer(confusion, counts)
         if found is None:
-            return UNWRITTEN
+            return UNWRITTEN if number == 0 else no("say 'neither', not None")
         if found not in (*counts, "neither"):
             return no(f"{found!r} is none of 'majority', 'argmax', 'neither'")
         if found != truth:
@@ -142,6 +185,14 @@ def siblings(answer: Callable[[Tensor, Tensor], float]) -> str:
         ),
         "an image is its own sibling in your count: look for its subject among the training images only": 1.0,
         "the share is of the test images, not of all images": float(known.sum() / len(subjects)),
+        "you ask it of all images; ask it of the test images only": float(
+            torch.isin(subjects, subjects[~test]).float().mean()
+        ),
         "that is the share without a sibling": float(1 - known.mean()),
+        "that is in percent": float(100 * known.mean()),
+        "that is a number of images: divide by how many are in the test": float(known.sum()),
     }
-    return verdict(answer(subjects, test), known.mean(), mistakes, "torch.isin asks of each value whether it occurs")
+    found = answer(subjects, test)
+    if found is not None and torch.as_tensor(found).numel() != 1:
+        return no("return one number, the share")
+    return verdict(found, known.mean(), mistakes, "of which test images is the subject among the training images?")
