@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +11,15 @@ import pytest
 from PIL import Image
 
 from fervt_lib.data import VOTE_COLUMNS, find_root
-from fervt_lib.data.ferplus import FACE_FILES, PICTURE_FOLDERS
+from fervt_lib.data.fer2013 import FACE_FILES
+from fervt_lib.data.ferplus import PICTURE_FOLDERS
 
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
 if "FERVT_DATA" not in os.environ and (BESIDE / "ferplus").is_dir():
     os.environ["FERVT_DATA"] = str(BESIDE)
 
 USAGE = ["Training"] * 4 + ["PublicTest"] * 2 + ["PrivateTest"] * 2
+EMOTIONS = [3, 6, 0, 1, 2, 4, 5, 0]  # FER2013's codes
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 48, 48), dtype=np.uint8)
 VOTES = [  # one face a row, in the order of VOTE_COLUMNS
     [8, 1, 1, 0, 0, 0, 0, 0, 0, 0],
@@ -68,11 +72,12 @@ def ferplus_tree(tmp_path, monkeypatch):
 
 
 def _write_csv_pair(root: Path, layout: str) -> None:
-    faces = [(usage, " ".join(map(str, face.ravel()))) for usage, face in zip(USAGE, PIXELS, strict=True)]
+    pixels = (" ".join(map(str, face.ravel())) for face in PIXELS)
+    faces = list(zip(EMOTIONS, USAGE, pixels, strict=True))
     if layout == "icml":
-        name, lines = "icml_face_data.csv", ["emotion, Usage, pixels"] + [f"0,{u},{p}" for u, p in faces]
+        name, lines = "icml_face_data.csv", ["emotion, Usage, pixels"] + [f"{e},{u},{p}" for e, u, p in faces]
     else:
-        name, lines = "fer2013.csv", ["emotion,pixels,Usage"] + [f"0,{p},{u}" for u, p in faces]
+        name, lines = "fer2013.csv", ["emotion,pixels,Usage"] + [f"{e},{p},{u}" for e, u, p in faces]
     text = "".join(f"{line}\n" for line in lines).encode()
     if layout == "gz":
         (root / f"{name}.gz").write_bytes(gzip.compress(text))
@@ -94,3 +99,35 @@ def _write_pictures(root: Path, layout: str) -> None:
             Image.fromarray(PIXELS[i]).save(root / "data" / folder / f"fer{i:07}.png")
             lines.append(f'fer{i:07}.png,"(0, 0, 48, 48)",{",".join(map(str, VOTES[i]))}\n')
         (root / "data" / folder / "label.csv").write_text("".join(lines))
+
+
+def replace(file: Path, old: str, new: str, count: int = 1) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, count))
+
+
+def cut(file: Path, bytes_gone: int) -> None:
+    file.write_bytes(file.read_bytes()[:-bytes_gone])
+
+
+def state_of(root: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of everything in a folder: what may never change when it is loaded."""
+    return {path: (path.lstat().st_size, path.lstat().st_mtime_ns) for path in root.rglob("*")}
+
+
+def bomb(file: Path, side: int = 9000) -> None:
+    """A PNG of 80 bytes whose header claims `side` × `side` pixels."""
+
+    def block(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = block(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + header + block(b"IDAT", zlib.compress(b"")) + block(b"IEND", b""))
+
+
+def lead_out(path: Path, root: Path) -> None:
+    """Move a file or folder out of the dataset in `root` and leave a link to it."""
+    outside = root.parent / path.name
+    path.rename(outside)
+    path.symlink_to(outside)

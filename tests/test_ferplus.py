@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PIXELS, VOTES
+from conftest import PIXELS, VOTES, cut, replace
 from PIL import Image
 
 from fervt_lib.data import DataError, choose_faces, load_ferplus
@@ -90,7 +90,7 @@ def cache_of(root: Path) -> Path:
 def test_a_second_load_parses_nothing(ferplus_tree, monkeypatch):
     root = ferplus_tree()
     first = load_ferplus("train", root=root)
-    monkeypatch.setattr("fervt_lib.data.ferplus._parse", lambda root: pytest.fail("parsed again"))
+    monkeypatch.setattr("fervt_lib.data.ferplus._parse", lambda *_: pytest.fail("parsed again"))
     assert torch.equal(load_ferplus("train", root=root).images, first.images)
 
 
@@ -122,11 +122,10 @@ def test_a_cache_cut_short_is_made_again(ferplus_tree, left):
 def test_a_full_disk_leaves_no_cache_file(ferplus_tree, monkeypatch):
     root = ferplus_tree()
 
-    def save_half(table, path, metadata):
-        Path(path).write_bytes(b"half")
+    def no_space(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("fervt_lib.data.cache.save_file", save_half)
+    monkeypatch.setattr("os.fsync", no_space)
     with pytest.raises(DataError, match=rf"{re.escape(str(cache_of(root)))}.*No space left.*FERVT_CACHE"):
         load_ferplus("train", root=root)
     assert not list(cache_of(root).iterdir())
@@ -140,16 +139,6 @@ def test_a_cache_that_is_no_folder_is_named(ferplus_tree):
 
 
 # --- damage ------------------------------------------------------------------------------------------------------
-
-
-def replace(file: Path, old: str, new: str, count: int = 1) -> None:
-    text = file.read_text()
-    assert old in text
-    file.write_text(text.replace(old, new, count))
-
-
-def cut(file: Path, bytes_gone: int) -> None:
-    file.write_bytes(file.read_bytes()[:-bytes_gone])
 
 
 def first_pixels(row: int) -> str:

@@ -5,10 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..data import EXPRESSIONS, FER2013_CODES
+from ..data import EXPRESSIONS, FER2013_CODES, RAFDB_CODES
 from .verdict import UNWRITTEN, no, verdict
 
-RAFDB_CODES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")  # codes 1 to 7
 MAJORITY_FACES, ARGMAX_FACES = 3153, 3546  # FER+ test split, CSV pair
 
 

@@ -1,21 +1,32 @@
 """Datasets as plain uint8 tensors, in one label order."""
 
 from .augment import Augment
+from .ckplus import CKPlusFaces, load_ckplus
 from .drawn import ACTION_UNITS, UNITS_OF, DrawnFaces, load_drawn
 from .faces import DataError, Faces, to_distribution
-from .ferplus import choose_faces, find_root, load_ferplus
-from .labels import EXPRESSIONS, FER2013_CODES, USAGES, VOTE_COLUMNS
+from .fer2013 import load_fer2013
+from .ferplus import choose_faces, load_ferplus
+from .files import find_root
+from .labels import CK48_FOLDERS, CKPLUS_CODES, EXPRESSIONS, FER2013_CODES, RAFDB_CODES, USAGES, VOTE_COLUMNS
+from .rafdb import load_rafdb
 
-LOADERS = {"drawn": load_drawn, "ferplus": load_ferplus}
+LOADERS = {
+    "ckplus": load_ckplus,
+    "drawn": load_drawn,
+    "fer2013": load_fer2013,
+    "ferplus": load_ferplus,
+    "rafdb": load_rafdb,
+}
 
 
 def load(name: str, split: str = "train", **options) -> Faces:
     """Load a split of a dataset by name.
 
     Args:
-        name: "drawn" (always there) or "ferplus".
+        name: "drawn" (always there), "ferplus", "fer2013" (the same faces with their own labels), "ckplus" or "rafdb".
         split: "train", "validation" or "test".
-        **options: what the dataset's own loader takes: see `load_drawn`, `load_ferplus`.
+        **options: what the dataset's own loader takes: see `load_drawn`, `load_ferplus`, `load_fer2013`,
+            `load_ckplus`, `load_rafdb`.
 
     Raises:
         ValueError: no such dataset or option value. DataError: its files are missing or damaged.

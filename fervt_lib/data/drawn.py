@@ -13,8 +13,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
-from .faces import Faces
-from .labels import EXPRESSIONS, VOTE_COLUMNS
+from .faces import Faces, unanimous
+from .labels import EXPRESSIONS
 
 UNITS_OF: dict[str, tuple[int, ...]] = {
     "neutral": (),
@@ -97,12 +97,10 @@ def load_drawn(
     for i, label in enumerate(labels):
         place = (seed, SPLITS.index(split), int(sequences[i]))
         people[i] = _draw_face(place, EXPRESSIONS[label], images[i], masks[i], frames - 1 - int(frame[i]))
-    raw_votes = 10 * torch.eye(len(VOTE_COLUMNS), dtype=torch.uint8)[torch.from_numpy(labels)]
     units = torch.tensor([[unit in UNITS_OF[name] for unit in ACTION_UNITS] for name in EXPRESSIONS])
     return DrawnFaces(
         images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-        votes=raw_votes[:, : len(EXPRESSIONS)].clone(),
-        raw_votes=raw_votes,
+        **unanimous(torch.from_numpy(labels)),
         rows=torch.arange(count),
         protocol="drawn",
         units=units[torch.from_numpy(labels)],

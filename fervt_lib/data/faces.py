@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .labels import EXPRESSIONS, VOTE_COLUMNS
+
 
 class DataError(ValueError):
     """A dataset file is missing, damaged or of another layout. The message names file, row and the way out."""
@@ -21,7 +23,7 @@ class Faces(Dataset):
         images: `(n, channels, height, width)` uint8, 0-255.
         votes: `(n, 8)` uint8, votes per expression in the order of `EXPRESSIONS`, after the protocol's rules.
         raw_votes: `(n, 10)` uint8, as the raters gave them, with *unknown* and *NF* last.
-        rows: `(n,)` int64, the face's row in its source (ferplus) or its number in the series (drawn).
+        rows: `(n,)` int64, the face's row in its source (ferplus, fer2013) or its number in the series (the others).
         protocol: the rule that chose the faces, said beside every accuracy.
     """
 
@@ -55,3 +57,9 @@ class Faces(Dataset):
 def to_distribution(votes: Tensor) -> Tensor:
     """Votes `(n, 8)` of any number type as float32 probabilities whose rows sum to 1."""
     return votes / votes.sum(dim=1, keepdim=True)
+
+
+def unanimous(labels: Tensor) -> dict[str, Tensor]:
+    """`votes` and `raw_votes` of faces with one label each, `(n,)` int64: ten votes of ten for it."""
+    raw_votes = 10 * torch.eye(len(VOTE_COLUMNS), dtype=torch.uint8)[labels]
+    return {"votes": raw_votes[:, : len(EXPRESSIONS)].clone(), "raw_votes": raw_votes}

@@ -9,5 +9,14 @@ VOTE_COLUMNS = (*EXPRESSIONS, "unknown", "NF")
 FER2013_CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 """FER2013's codes 0-6 (fer2013.csv, column emotion). It has no contempt."""
 
+RAFDB_CODES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+"""RAF-DB's codes 1-7 (list_patition_label.txt, folder names of the Kaggle layout). It has no contempt."""
+
+CKPLUS_CODES = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
+"""CK+'s codes 0-7 (*_emotion.txt). No sequence is labelled neutral."""
+
+CK48_FOLDERS = {name: name for name in CKPLUS_CODES[1:] if name != "happiness"} | {"happy": "happiness"}
+"""The folders of CK+48 and what each holds. It has no neutral."""
+
 USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 """Our split names and what FER2013 and FER+ call them (column Usage)."""
