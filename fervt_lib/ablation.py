@@ -120,26 +120,22 @@ def level_tokens(model: FERVT) -> FERVT:
 
 ABLATIONS = {
     "reference": Variant("FER-VT, tiny preset"),
-    "equal_weights": Variant("no grid-wise attention: every region weighs the same", change=equal_weights),
-    "no_low_level": Variant("no grid-wise attention and no fusion: the backbone sees the face", change=no_low_level),
-    "no_transformer": Variant("no transformer: the mean of the last map and a linear layer", change=no_transformer),
-    "bare_cnn": Variant("neither: the bare CNN", change=bare_cnn),
-    "level_tokens": Variant("one token per pyramid level (3) for one per cell (54)", change=level_tokens),
+    "equal_weights": Variant("no attention: every region weighs the same", change=equal_weights),
+    "no_low_level": Variant("neither attention nor fusion: the backbone sees the face", change=no_low_level),
+    "no_transformer": Variant("no transformer: mean of the last map, linear layer", change=no_transformer),
+    "bare_cnn": Variant("no attention, fusion or transformer: the bare CNN", change=bare_cnn),
+    "level_tokens": Variant("one token per pyramid level (3), not per cell (54)", change=level_tokens),
     "hard_labels": Variant("the winning label as the target, not the votes", recipe={"targets": "hard"}),
-    "all_votes": Variant(
-        "trained on argmax faces too, ambiguous ones, with votes as they were cast", recipe={"protocol": "argmax"}
-    ),
+    "all_votes": Variant("trained on ambiguous faces too (argmax), votes as cast", recipe={"protocol": "argmax"}),
 }
 FAULTS = {
     "scrambled_map": Variant("2 · the map's rows cycle through the grid rows", change=faults.scrambled_map),
     "dark_attention": Variant("3 · weights of mean 1/16 without a scale", change=faults.dark_attention),
     "dense_split": Variant("4 · a dense convolution where regions are cut", change=faults.dense_split),
     "shared_fusion": Variant("5 · one convolution for both inputs of the fusion", change=faults.shared_fusion),
-    "no_normalisation": Variant(
-        "6 · the sigmoid's values go straight into the backbone", change=faults.no_normalisation
-    ),
+    "no_normalisation": Variant("6 · no normalisation before the backbone", change=faults.no_normalisation),
     "shared_levels": Variant(
-        "7 · levels share LayerNorm and Linear; class token and positions start at 0",
+        "7 · levels share their weights; zeros at the start",
         against="level_tokens",
         change=lambda model: faults.shared_levels(level_tokens(model)),
     ),
