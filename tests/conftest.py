@@ -4,13 +4,14 @@ import gzip
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fervt_lib.data import VOTE_COLUMNS, find_root
+from fervt_lib.data import VOTE_COLUMNS, DataError, find_root, load
 from fervt_lib.data.fer2013 import FACE_FILES
 from fervt_lib.data.ferplus import PICTURE_FOLDERS
 
@@ -114,6 +115,21 @@ def cut(file: Path, bytes_gone: int) -> None:
 def state_of(root: Path) -> dict[Path, tuple[int, int]]:
     """Size and time of everything in a folder: what may never change when it is loaded."""
     return {path: (path.lstat().st_size, path.lstat().st_mtime_ns) for path in root.rglob("*")}
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """A function that damages a dataset's tree: loading it must name the damage, change no file and leave no cache."""
+
+    def check(name: str, root: Path, damage: Callable[[Path], object], message: str) -> None:
+        damage(root)
+        before = state_of(root)
+        with pytest.raises(DataError, match=message):
+            load(name, root=root)
+        assert state_of(root) == before
+        assert not list((tmp_path / "cache").glob("*"))
+
+    return check
 
 
 def bomb(file: Path, side: int = 9000) -> None:
