@@ -6,7 +6,6 @@ subjects   posed sequences split by image against by subject, on drawn faces
 """
 
 import argparse
-import json
 import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -124,8 +123,9 @@ def main(arguments: list[str] | None = None) -> None:
             facts = experiments[name](args.runs)
         except (DataError, CheckpointError, FloatingPointError) as error:
             sys.exit(f"error: {error}")
-        write_json(RESULTS / f"protocol-{name}.json", facts)
-        print(json.dumps(facts)[:300])
+        path = RESULTS / f"protocol-{name}.json"
+        write_json(path, facts)
+        print(f"written: {path}")
 
 
 if __name__ == "__main__":

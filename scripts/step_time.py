@@ -10,23 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fervt_lib.ablation import make
 from fervt_lib.data import Augment, load
-from fervt_lib.model import CompactPyramid, fervt_compact
+from fervt_lib.model import fervt_compact
 from fervt_lib.training import choose_precision, to_model_input
 
 BATCH, STEPS = 128, 20
-
-
-class BareCNN(nn.Module):
-    """The compact backbone, a mean over the last map and a linear head."""
-
-    def __init__(self):
-        super().__init__()
-        self.backbone = CompactPyramid()
-        self.head = nn.Linear(self.backbone.channels[-1], 8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.backbone(x)[-1].mean(dim=(2, 3)))
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> float:
@@ -45,7 +34,7 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, lab
 def main() -> None:
     torch.manual_seed(0)
     faces = load("drawn", "train", count=BATCH)
-    models = {"compact": fervt_compact(), "bare CNN": BareCNN()}
+    models = {"compact": fervt_compact(), "bare CNN": make("bare_cnn", "compact")}
     models = {name: model.to(memory_format=torch.channels_last) for name, model in models.items()}
     optimizers = {name: torch.optim.AdamW(model.parameters(), fused=True) for name, model in models.items()}
     seconds = {name: [] for name in models}
