@@ -13,7 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -194,7 +194,7 @@ def run(name: str, budget: Recipe, runs: Path, results: Path = RESULTS) -> dict:
 
 def _same_run(path: Path, recipe: Recipe) -> dict:
     facts = json.loads(path.read_text())
-    if facts["recipe"] != asdict(recipe):
+    if Recipe(**facts["recipe"]) != recipe:
         raise CheckpointError(f"{path} is a run of another recipe: delete it, or ask for other epochs or another seed")
     return facts
 

@@ -5,6 +5,7 @@ Several devices: `accelerate launch -m fervt_lib.training …`; two CPU processe
 """
 
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -22,13 +23,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 from tqdm.auto import tqdm
 
-from .data import EXPRESSIONS, Augment, DataError, Faces, load, to_distribution
+from .data import EXPRESSIONS, Augment, DataError, Faces, load, repeat_rare, to_distribution
 from .evaluation import predict, score
 from .model import (
     FERVT,
     PRESETS,
     CheckpointError,
     face_transforms,
+    load_weights,
     read_safetensors,
     save_weights,
     write_safetensors,
@@ -42,6 +44,7 @@ class Recipe:
     dataset: str = "ferplus"
     protocol: str = "majority"  # which FER+ faces are trained on; validation is always majority
     preset: str = "compact"  # a name in PRESETS, or your own name for what `build` makes
+    start: str = ""  # a file of the preset's weights to go on from; empty: random weights
     targets: str = "votes"  # "votes": the distribution over expressions; "hard": the label
     epochs: int = 24
     batch_size: int = 128  # faces per process and step
@@ -79,7 +82,9 @@ def train(
 
     Raises:
         FloatingPointError: the loss is not finite; step and learning rate are named.
-        CheckpointError: the folder's checkpoint is damaged or comes from another recipe.
+        CheckpointError: the folder's checkpoint is damaged or comes from another recipe, or the recipe's `start` is no
+            file of weights of its preset.
+        ValueError: both `build` and the recipe's `start` say where the model comes from.
     """
     accelerator = Accelerator(
         mixed_precision=choose_precision(recipe.precision), cpu=not torch.accelerator.is_available()
@@ -88,7 +93,7 @@ def train(
         faces = load(recipe.dataset, "train", **_options(recipe))
         validation = load(recipe.dataset, "validation")  # FER+: majority, whatever is trained on
     faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
-    run = _Run(recipe, Path(folder), accelerator, faces, build or PRESETS[recipe.preset], augment or Augment())
+    run = _Run(recipe, Path(folder), accelerator, faces, _builder(recipe, build), augment or Augment())
     for epoch in range(run.resume(), recipe.epochs):
         start = time.perf_counter()
         loss = run.epoch(epoch)
@@ -231,6 +236,7 @@ class _Run:
         facts = {
             "classes": list(EXPRESSIONS),
             "recipe": asdict(self.recipe),
+            "start_sha256": _sha256(self.recipe.start) if self.recipe.start else None,
             "augmentation": {"class": type(self.augment).__name__, **asdict(self.augment)},
             "hardware": f"{self.accelerator.num_processes} × {self.accelerator.device.type}",
             "threads": torch.get_num_threads(),
@@ -241,20 +247,6 @@ class _Run:
         save_weights(self.average.module, self.folder / "model.safetensors", self.recipe.preset, facts)
 
 
-def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Subset:
-    """A view of the faces in which those of rare expressions come √(share / frequency) times, all others once.
-
-    Repeat-factor sampling, as LVIS (Gupta, Dollár and Girshick 2019) does it for rare objects: half-way, on a log
-    scale, from the set as it is to one where every expression has at least that share. What the factor has behind the
-    point is the probability of one more copy. No picture is copied.
-    """
-    labels = faces.labels
-    frequency = labels.bincount(minlength=len(EXPRESSIONS)) / len(labels)
-    factors = (share / frequency).sqrt().clamp(min=1)[labels]
-    copies = (factors + torch.rand(len(labels), generator=generator)).long()
-    return Subset(faces, torch.arange(len(labels)).repeat_interleave(copies).tolist())
-
-
 def _average(averages: list[Tensor], currents: list[Tensor], done: Tensor, decay: float) -> None:
     # a young average would be mostly the random weights it began with, so its decay grows with the steps done
     get_ema_multi_avg_fn(min(decay, (1 + int(done)) / (10 + int(done))))(averages, currents, done)
@@ -263,6 +255,14 @@ def _average(averages: list[Tensor], currents: list[Tensor], done: Tensor, decay
 def to_model_input(x: Tensor, side: int) -> Tensor:
     """Augmented float faces in [0, 1] as the model's 3 channels of side² pixels, channels last."""
     return face_transforms(side)(x).contiguous(memory_format=torch.channels_last)
+
+
+def _builder(recipe: Recipe, build: Callable[[], FERVT] | None) -> Callable[[], FERVT]:
+    if not recipe.start:
+        return build or PRESETS[recipe.preset]
+    if build is not None:
+        raise ValueError(f"the model comes from {recipe.start} or from `build`, not from both: leave one out")
+    return partial(load_weights, Path(recipe.start), recipe.preset)
 
 
 def _schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
@@ -294,6 +294,11 @@ def choose_precision(name: str) -> str:
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no"
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -1,5 +1,6 @@
 """A run is decided by its recipe alone, survives being killed, and refuses what it cannot go on with."""
 
+import hashlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import torch
 from fervt_lib.data import Augment, Faces
 from fervt_lib.evaluation import predict
 from fervt_lib.model import PRESETS, CheckpointError, fervt_compact, load_weights, save_weights
-from fervt_lib.training import Recipe, _Run, repeat_rare, to_model_input, train
+from fervt_lib.training import Recipe, _Run, to_model_input, train
 
 RECIPE = Recipe(dataset="random", epochs=3, batch_size=32, precision="no")  # 3 steps an epoch
 NAMES = {"checkpoint.safetensors", "model.safetensors", "model.json"}
@@ -256,30 +257,6 @@ def test_two_processes_end_with_the_same_weights(tmp_path):
     assert json.loads((tmp_path / "model.json").read_text())["hardware"].startswith("2 ×")
 
 
-def labelled(labels: torch.Tensor) -> Faces:
-    """Faces of one pixel, whose gray is the label."""
-    votes = torch.nn.functional.one_hot(labels, 8).to(torch.uint8)
-    raw_votes = torch.nn.functional.pad(votes, (0, 2))
-    return Faces(labels[:, None, None, None].to(torch.uint8), votes, raw_votes, torch.arange(len(labels)), "made")
-
-
-def test_rare_expressions_are_repeated_and_common_ones_are_not():
-    faces = labelled(torch.tensor([0] * 9_000 + [1] * 900 + [7] * 100))  # contempt 1 %
-    more = repeat_rare(faces, 0.04, torch.Generator().manual_seed(0))
-    images, votes = more[list(range(len(more)))]
-    assert votes.sum(dim=0).tolist() == [9_000, 900, 0, 0, 0, 0, 0, 200]  # √(0.04 / 0.01) = 2
-    assert torch.equal(images.flatten().long(), votes.argmax(dim=1))  # picture and votes stay together
-    assert set(more.indices) == set(range(len(faces)))  # no face is left out
-    assert len(repeat_rare(faces, 0.0, torch.Generator())) == len(faces)
-
-
-def test_a_share_of_a_copy_is_drawn_by_chance():
-    faces = labelled(torch.arange(800) % 8)
-    more, other = (repeat_rare(faces, 0.25, torch.Generator().manual_seed(seed)) for seed in (0, 1))  # √2 times each
-    assert 1_080 < len(more) < 1_180
-    assert more.indices != other.indices
-
-
 def test_a_young_average_follows_the_weights_and_an_old_one_is_slow(tmp_path):
     # After 9 steps an average of the constant decay 0.998 would be 98 % the random weights that the run began with.
     name = "transformer.head.weight"
@@ -287,3 +264,23 @@ def test_a_young_average_follows_the_weights_and_an_old_one_is_slow(tmp_path):
     slow, last = (run(tmp_path / str(decay), average_decay=decay)[name] for decay in (0.998, 0.0))
     assert (slow - begin).norm() > 0.3 * (last - begin).norm()
     assert not torch.equal(slow, last)
+
+
+def test_a_run_can_go_on_from_the_weights_of_another(whole, folder, tmp_path):
+    start = folder / "model.safetensors"
+    once = run(tmp_path / "once", start=str(start), peak_lr=1e-12, average_decay=0.0)
+    saved = load_weights(start).state_dict()
+    moved = [name for name in differing(once, saved) if "running" not in name and "tracked" not in name]
+    assert all((once[name] - saved[name]).abs().max() < 1e-6 for name in moved)  # it began there, and crept
+    facts = json.loads((tmp_path / "once" / "model.json").read_text())
+    assert facts["recipe"]["start"] == str(start)
+    assert facts["start_sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()
+
+
+def test_weights_that_a_run_cannot_start_from_are_refused(folder, tmp_path):
+    with pytest.raises(CheckpointError, match="compact preset, not tiny"):
+        short_run(tmp_path, start=str(folder / "model.safetensors"))
+    with pytest.raises(CheckpointError, match="nowhere.safetensors: no such checkpoint"):
+        run(tmp_path, start=str(tmp_path / "nowhere.safetensors"))
+    with pytest.raises(ValueError, match="not from both"):
+        short_run(tmp_path, start="some.safetensors", hooks={"build": PRESETS["tiny"]})

@@ -1,6 +1,7 @@
 """Datasets as plain uint8 tensors, in one label order."""
 
 from .augment import Augment
+from .balance import repeat_rare
 from .ckplus import CKPlusFaces, load_ckplus
 from .drawn import ACTION_UNITS, UNITS_OF, DrawnFaces, load_drawn
 from .faces import DataError, Faces, to_distribution
