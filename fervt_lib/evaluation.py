@@ -34,7 +34,8 @@ def predict(model: FERVT, faces: Faces, *, mirror: bool = True) -> Tensor:
     model.eval()
     batches = []
     for start in tqdm(range(0, len(faces), 256), desc="predicting", leave=False):
-        x = transforms(faces.images[start : start + 256].to(device))
+        images, _ = faces[start : start + 256]
+        x = transforms(images.to(device))
         probabilities = model(x).float().softmax(dim=1)
         if mirror:
             probabilities = (probabilities + model(horizontal_flip(x)).float().softmax(dim=1)) / 2

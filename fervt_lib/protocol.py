@@ -53,7 +53,7 @@ def share_with_siblings(groups: Tensor, test: Tensor) -> float:
 def take(faces: Faces, chosen: Tensor) -> Faces:
     """The chosen faces `(n,)` bool as a set of their own."""
     parts = {f.name: getattr(faces, f.name) for f in fields(Faces)}
-    return Faces(**{name: part[chosen] if isinstance(part, Tensor) else part for name, part in parts.items()})
+    return Faces(**{name: part if name == "protocol" else part[chosen] for name, part in parts.items()})
 
 
 def weights() -> dict:

@@ -22,12 +22,13 @@ from tqdm.auto import tqdm
 
 from .cache import Write, cached
 from .crop import crop_face
-from .faces import DataError, Faces, unanimous
-from .files import LEFT_OVER, find_root, fingerprint, list_folder, list_pictures, read_picture, read_text
+from .faces import DataError, Faces, Pictures, unanimous
+from .files import LEFT_OVER, Layout, find_root, fingerprint, list_folder, list_pictures, read_picture, read_text
 from .labels import CK48_FOLDERS, CKPLUS_CODES, EXPRESSIONS
 
 SIDE = 48
 SPLITS = ("test", "validation", "train")  # the fold itself, the next one, the other eight
+ALL = "all"
 FOLDS = 10
 NEUTRAL = EXPRESSIONS.index("neutral")
 FRAME = re.compile(r"S(\d{3})_(\d{3})_(\d{8})\.png")
@@ -65,15 +66,16 @@ def load_ckplus(
     """Load one split of CK+, subject-independent in ten folds.
 
     The subjects in ascending order are dealt to the folds like cards: the first to fold 0, the second to fold 1.
-    Test is the fold asked for, validation the next one (after 9 comes 0), train the other eight.
+    Test is the fold asked for, validation the next one (after 9 comes 0), train the other eight. The split "all" is
+    the whole set, to test a model on that was trained elsewhere.
 
     Of each labelled sequence come the last three frames up to the one that its label is named after (the peak, the
     last one in CK+), 981 in all, and with 8 classes the first frame as neutral. Sequences without an emotion file have
     no label and are not used: 327 of 593 have one.
 
     Args:
-        split: "train", "validation" or "test".
-        fold: 0 to 9.
+        split: "train", "validation", "test" or "all".
+        fold: 0 to 9; "all" has none.
         classes: 7 (without neutral), or 8 (official layout only: CK+48 has no first frames).
         root: the dataset's folder; None means `$FERVT_DATA/ckplus`, else `data/ckplus`.
 
@@ -101,18 +103,27 @@ def load_ckplus(
     table = cached("ckplus", root, key, (1, SIDE, SIDE), lambda write: _parse(frames, root, whole, write))
     _warn_of_squares(split, table["found"][rows])
     return CKPlusFaces(
-        images=table["images"][rows],
+        pictures=Pictures(table["images"], rows),
         **unanimous(labels[rows]),
         rows=rows,
-        protocol=f"fold {fold} of {FOLDS}, {classes} classes",
+        protocol=f"{'all subjects' if split == ALL else f'fold {fold} of {FOLDS}'}, {classes} classes",
         subjects=subjects[rows],
         sequences=sequences[rows],
     )
 
 
+def ckplus_layout(root: Path) -> Layout:
+    """Which of the two layouts is there. Raises DataError where neither is, or a part of it is missing or left over."""
+    frames, whole = _find(root, 7)
+    paths = [frame.path for frame in frames]
+    if whole:
+        return Layout("official, cohn-kanade-images with Emotion", paths, paths)
+    return Layout("CK+48", paths, paths, size=(SIDE, SIDE))
+
+
 def _check(split: str, fold: int, classes: int) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"split {split!r}: CK+ has {', '.join(SPLITS)}")
+    if split not in (*SPLITS, ALL):
+        raise ValueError(f"split {split!r}: CK+ has {', '.join(SPLITS)}, {ALL}")
     if fold not in range(FOLDS):
         raise ValueError(f"fold {fold}: there are 0 to {FOLDS - 1}")
     if classes not in (7, 8):
@@ -124,6 +135,8 @@ def _rows(subjects: Tensor, fold: int, split: str) -> Tensor:
     people, place = subjects.unique(return_inverse=True)
     if len(people) < FOLDS:
         raise DataError(f"CK+ of {len(people)} subjects, too few for {FOLDS} folds: it is not whole. {HOW_TO_GET}")
+    if split == ALL:
+        return torch.arange(len(subjects))
     distance = (place - fold) % FOLDS
     return (distance.clamp(max=2) == SPLITS.index(split)).nonzero().squeeze(1)
 

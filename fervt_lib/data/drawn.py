@@ -99,7 +99,7 @@ def load_drawn(
         people[i] = _draw_face(place, EXPRESSIONS[label], images[i], masks[i], frames - 1 - int(frame[i]))
     units = torch.tensor([[unit in UNITS_OF[name] for unit in ACTION_UNITS] for name in EXPRESSIONS])
     return DrawnFaces(
-        images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+        pictures=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
         **unanimous(torch.from_numpy(labels)),
         rows=torch.arange(count),
         protocol="drawn",

@@ -14,8 +14,8 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .cache import Write, cached
-from .faces import DataError, Faces, unanimous
-from .files import encoding_of, find_root, fingerprint, refuse_outside
+from .faces import DataError, Faces, Pictures, unanimous
+from .files import Layout, encoding_of, find_root, fingerprint, refuse_outside
 from .labels import EXPRESSIONS, FER2013_CODES, USAGES
 
 SIDE = 48
@@ -43,16 +43,22 @@ def load_fer2013(split: str = "train", *, root: str | Path | None = None) -> Fac
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: FER2013 has {', '.join(SPLITS)}")
     root = find_root("ferplus") if root is None else Path(root)
+    (file,) = fer2013_layout(root).sources
+    table = cached("fer2013", root, fingerprint([file]), (1, SIDE, SIDE), lambda write: parse_faces(file, write))
+    rows = (table["split"] == SPLITS.index(split)).nonzero().squeeze(1)
+    votes = unanimous(table["label"][rows].long())
+    return Faces(Pictures(table["images"], rows), **votes, rows=rows, protocol="fer2013")
+
+
+def fer2013_layout(root: Path) -> Layout:
+    """The one layout of FER2013 that is read. Raises DataError where it is not there."""
     file = find_face_file(root)
     if file is None:
         raise DataError(
             f"no FER2013 in {root}: it needs fer2013.csv from Kaggle in data/ferplus or $FERVT_DATA/ferplus (folders "
             "of pictures, train/angry/…, are not read); see data/README.md. With no download: load('drawn')."
         )
-    table = cached("fer2013", root, fingerprint([file]), (1, SIDE, SIDE), lambda write: parse_faces(file, write))
-    rows = (table["split"] == SPLITS.index(split)).nonzero().squeeze(1)
-    votes = unanimous(table["label"][rows].long())
-    return Faces(images=table["images"][rows], **votes, rows=rows, protocol="fer2013")
+    return Layout(f"one table, {file.name}", [file], [])
 
 
 def find_face_file(root: Path) -> Path | None:

@@ -16,9 +16,9 @@ import torch
 from tqdm.auto import tqdm
 
 from .cache import Write, cached
-from .faces import DataError, Faces
+from .faces import DataError, Faces, Pictures
 from .fer2013 import SIDE, SPLIT_CODES, SPLITS, chunks, find_face_file, look_up, parse_faces, require_columns
-from .files import find_root, fingerprint, list_folder, read_picture, read_text
+from .files import Layout, find_root, fingerprint, list_folder, read_picture, read_text
 from .labels import EXPRESSIONS, VOTE_COLUMNS
 
 VOTE_FILES = ("fer2013new.csv", "fer2013new.csv.gz")
@@ -48,12 +48,13 @@ def load_ferplus(split: str = "train", protocol: str = "majority", root: str | P
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: FER+ has {', '.join(SPLITS)}")
     root = find_root("ferplus") if root is None else Path(root)
-    table = cached("ferplus", root, fingerprint(_sources(root)), (1, SIDE, SIDE), lambda write: _parse(root, write))
+    sources = ferplus_layout(root).sources
+    table = cached("ferplus", root, fingerprint(sources), (1, SIDE, SIDE), lambda write: _parse(root, write))
     rows = (table["split"] == SPLITS.index(split)).nonzero().squeeze(1)
     raw_votes = table["votes"][rows]
     kept, votes = choose_faces(raw_votes, table["named"][rows], protocol)
     rows = rows[kept]
-    return Faces(table["images"][rows], votes, raw_votes[kept], rows, protocol)
+    return Faces(Pictures(table["images"], rows), votes, raw_votes[kept], rows, protocol)
 
 
 def choose_faces(raw_votes: torch.Tensor, named: torch.Tensor, protocol: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,12 +107,15 @@ def _missing(root: Path) -> DataError:
     return DataError(f"no FER+ in {root}. {HOW_TO_GET} With no download: load('drawn').")
 
 
-def _sources(root: Path) -> list[Path]:
+def ferplus_layout(root: Path) -> Layout:
+    """Which of the two layouts is there. Raises DataError where neither is, or a part of it is missing."""
     if pair := _csv_pair(root):
-        return list(pair)
+        return Layout(f"a pair of tables, {pair[0].name} and {pair[1].name}", list(pair), [])
     if folder := _picture_folder(root):
-        there = (folder / name for name in PICTURE_FOLDERS.values() if (folder / name).is_dir())
-        return [path for part in there for path in list_folder(part)]
+        parts = [folder / name for name in PICTURE_FOLDERS.values()]
+        sources = [path for part in parts if part.is_dir() for path in list_folder(part)]
+        pictures = [part / name for part in parts for name in _parse_label_file(part / "label.csv", folder)[0]]
+        return Layout("pictures with label.csv", sources, pictures, size=(SIDE, SIDE))
     raise _missing(root)
 
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,28 @@ PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")
 OF_FILE_MANAGERS = ("Thumbs.db", "desktop.ini")
 SIDES = range(60, 2049)  # of a picture whose size is not known beforehand
 LEFT_OVER = "fetch the dataset again, or move what does not belong to it elsewhere"
+
+
+class Layout(NamedTuple):
+    """How the files of a dataset's folder are laid out.
+
+    Attributes:
+        name: of the layout, in words.
+        sources: the files that the cache is made from.
+        pictures: those of the sources that are a face each, in the order of the dataset's rows; empty where the rows
+            of a text file are the faces.
+        mode, size: of the pictures, see `read_picture`.
+    """
+
+    name: str
+    sources: list[Path]
+    pictures: list[Path]
+    mode: str = "L"
+    size: tuple[int, int] | None = None
+
+    def where(self, row: int) -> str:
+        """Where the face of a row comes from, for people: a picture's path, or the line of the first source."""
+        return str(self.pictures[row]) if self.pictures else f"{self.sources[0]}, row {row + 2}"
 
 
 def find_root(name: str) -> Path:

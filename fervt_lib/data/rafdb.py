@@ -16,8 +16,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .cache import Write, cached
-from .faces import DataError, Faces, unanimous
-from .files import LEFT_OVER, find_root, fingerprint, list_folder, list_pictures, read_picture, read_text
+from .faces import DataError, Faces, Pictures, unanimous
+from .files import LEFT_OVER, Layout, find_root, fingerprint, list_folder, list_pictures, read_picture, read_text
 from .labels import EXPRESSIONS, RAFDB_CODES
 
 SIDE = 100
@@ -55,12 +55,24 @@ def load_rafdb(split: str = "train", *, seed: int = 0, root: str | Path | None =
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: RAF-DB has {', '.join(SPLITS)}")
     root = find_root("rafdb") if root is None else Path(root)
-    parts = _find(root)
-    faces = [face for part in PARTS for face in sorted(parts[part].items(), key=lambda face: face[0].name)]
+    _, parts = _find(root)
+    faces = _in_order(parts)
     pictures, labels = [path for path, _ in faces], torch.tensor([label for _, label in faces])
     table = cached("rafdb", root, fingerprint(pictures), (3, SIDE, SIDE), lambda write: _parse(pictures, root, write))
     rows = _rows(labels, len(parts["train"]), split, seed)
-    return Faces(images=table["images"][rows], **unanimous(labels[rows]), rows=rows, protocol="official")
+    return Faces(Pictures(table["images"], rows), **unanimous(labels[rows]), rows=rows, protocol="official")
+
+
+def rafdb_layout(root: Path) -> Layout:
+    """Which of the two layouts is there. Raises DataError where neither is, or a part of it is missing or left over."""
+    name, parts = _find(root)
+    pictures = [path for path, _ in _in_order(parts)]
+    return Layout(name, pictures, pictures, "RGB", (SIDE, SIDE))
+
+
+def _in_order(parts: dict[str, Labels]) -> list[tuple[Path, int]]:
+    """The faces as `rows` counts them: train before test, by name."""
+    return [face for part in PARTS for face in sorted(parts[part].items(), key=lambda face: face[0].name)]
 
 
 def _rows(labels: Tensor, train: int, split: str, seed: int) -> Tensor:
@@ -82,14 +94,14 @@ def _parse(pictures: list[Path], root: Path, write: Write) -> dict[str, np.ndarr
     return {}
 
 
-def _find(root: Path) -> dict[str, Labels]:
-    """The pictures of train and test with their labels."""
+def _find(root: Path) -> tuple[str, dict[str, Labels]]:
+    """The layout's name, and the pictures of train and test with their labels."""
     for folder in (root, root / "basic"):
         if (folder / "EmoLabel").is_dir() or (folder / "Image").is_dir():
-            return _official(folder, root)
+            return "official, Image/aligned with EmoLabel", _official(folder, root)
     for folder in (root, root / "DATASET"):
         if any((folder / part).is_dir() for part in PARTS):
-            return _kaggle(folder)
+            return "Kaggle's, train/1 to test/7", _kaggle(folder)
     raise DataError(f"no RAF-DB in {root}. {HOW_TO_GET} With no download: load('drawn').")
 
 
