@@ -1,7 +1,15 @@
-"""Scores of a model: `python -m fervt_lib.evaluation` evaluates the shipped weights on the FER+ test split."""
+"""Scores of a model, by the protocol of each dataset.
+
+python -m fervt_lib.evaluation                                        the shipped weights, FER+ test split
+python -m fervt_lib.evaluation --dataset ckplus                       the same weights on all of CK+
+python -m fervt_lib.evaluation --dataset ckplus --checkpoint runs/ckplus-*/model.safetensors
+                                                each fold's weights on its fold, and the mean over the folds
+python -m fervt_lib.evaluation --dataset rafdb --checkpoint runs/rafdb/model.safetensors
+"""
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -17,8 +25,20 @@ from torchmetrics.functional.classification import (
 from torchvision.transforms.v2.functional import horizontal_flip
 from tqdm.auto import tqdm
 
-from .data import EXPRESSIONS, DataError, Faces, load
-from .model import FERVT, CheckpointError, FERVT_Compact_Weights, face_transforms, load_weights
+from .data import (
+    CK48_FOLDERS,
+    CKPLUS_CODES,
+    EXPRESSIONS,
+    FER2013_CODES,
+    LOADER_OPTIONS,
+    LOADERS,
+    RAFDB_CODES,
+    DataError,
+    Faces,
+    load,
+    shared,
+)
+from .model import FERVT, FERVT_Compact_Weights, face_transforms, load_weights
 
 PROTOCOLS = ("majority", "argmax")
 
@@ -87,13 +107,46 @@ def temper(probabilities: Tensor, temperature: Tensor | float) -> Tensor:
     return (probabilities.clamp(min=1e-9).log() / temperature).softmax(dim=1)
 
 
-def evaluate(model: FERVT, split: str = "test", *, dataset: str = "ferplus", mirror: bool = True) -> dict:
-    """Scores under both FER+ protocols, `{"majority": {…}, "argmax": {…}}`; a drawn set has one, `{"drawn": {…}}`."""
-    if dataset == "drawn":
-        sets = {"drawn": load("drawn", split)}
-    else:
-        sets = {protocol: load(dataset, split, protocol=protocol) for protocol in PROTOCOLS}
-    return {name: score(predict(model, faces, mirror=mirror), faces.labels) for name, faces in sets.items()}
+def evaluate(model: FERVT, split: str = "test", *, dataset: str = "ferplus", mirror: bool = True, **options) -> dict:
+    """Scores on a split by protocol, `{protocol: scores}`, see `score`.
+
+    FER+ is scored under both its protocols, *majority* and *argmax*. Where a dataset lacks an expression, a second
+    entry has the scores with that answer ruled out: a model from elsewhere may give it, and is wrong each time.
+
+    Args:
+        options: of the dataset's loader; `load_ckplus` takes `fold` and `classes`.
+    """
+    scores = {}
+    for name, faces in _sets(dataset, split, options).items():
+        probabilities = predict(model, faces, mirror=mirror)
+        scores[name] = score(probabilities, faces.labels)
+        if absent := absent_expressions(dataset, options.get("classes", 7)):
+            named = " and ".join(EXPRESSIONS[label] for label in absent)
+            scores[f"{name}, {named} ruled out"] = score(rule_out(probabilities, absent), faces.labels)
+    return scores
+
+
+def _sets(dataset: str, split: str, options: dict) -> dict[str, Faces]:
+    if dataset == "ferplus":
+        return {protocol: load(dataset, split, protocol=protocol, **options) for protocol in PROTOCOLS}
+    faces = load(dataset, split, **options)
+    return {faces.protocol: faces}
+
+
+def absent_expressions(dataset: str, classes: int = 7) -> list[int]:
+    """Labels that do not occur in a dataset; classes: of CK+."""
+    occur = {
+        "ckplus": CKPLUS_CODES if classes == 8 else CK48_FOLDERS.values(),
+        "fer2013": FER2013_CODES,
+        "rafdb": RAFDB_CODES,
+    }.get(dataset, EXPRESSIONS)
+    return [label for label, name in enumerate(EXPRESSIONS) if name not in occur]
+
+
+def rule_out(probabilities: Tensor, labels: list[int]) -> Tensor:
+    """Probabilities `(n, classes)` with those of some labels at 0; rows sum to 1 again."""
+    kept = probabilities.index_fill(1, torch.tensor(labels), 0.0)
+    return kept / kept.sum(dim=1, keepdim=True)
 
 
 def report(scores: dict) -> str:
@@ -112,26 +165,126 @@ def _rounded(value: Tensor) -> float:
     return round(float(value), 4)
 
 
+def average(folds: list[dict]) -> dict:
+    """The scores of several folds, each as `evaluate` gives it for one fold, put together.
+
+    Returns:
+        For each protocol, its name without the fold: `folds`, `faces` in all, mean `accuracy` and `macro_f1` over the
+        folds, `deviation` of the accuracy between them, and `pooled`, the accuracy over all faces together.
+    """
+    together = {}
+    for entries in zip(*(scores.items() for scores in folds), strict=True):
+        faces, accuracy, macro_f1 = torch.tensor(
+            [[s["faces"], s["accuracy"], s["macro_f1"]] for _, s in entries], dtype=torch.float64
+        ).unbind(1)
+        together[re.sub(r"fold \d+ of \d+, ", "", entries[0][0])] = {
+            "folds": len(folds),
+            "faces": int(faces.sum()),
+            "accuracy": _rounded(accuracy.mean()),
+            "deviation": _rounded(accuracy.std()),
+            "macro_f1": _rounded(macro_f1.mean()),
+            "pooled": _rounded((accuracy * faces).sum() / faces.sum()),
+        }
+    return together
+
+
+def report_average(together: dict) -> str:
+    """What `average` returns as lines a person reads."""
+    return "\n".join(
+        f"{name}: mean of {s['folds']} folds, accuracy {100 * s['accuracy']:.2f} % "
+        f"(standard deviation {100 * s['deviation']:.2f}), macro-F1 {s['macro_f1']:.3f}; "
+        f"all {s['faces']:,} faces together {100 * s['pooled']:.2f} %"
+        for name, s in together.items()
+    )
+
+
+def recipe_of(checkpoint: Path) -> dict:
+    """The recipe in the JSON beside a weights file; empty where there is none."""
+    made = checkpoint.with_suffix(".json")
+    return json.loads(made.read_text()).get("recipe", {}) if made.is_file() else {}
+
+
+def _place(dataset: str, split: str | None, classes: int, recipe: dict) -> tuple[str, dict]:
+    """Split and options of a test: the fold that was kept from the training; all of CK+ for weights from elsewhere."""
+    if dataset != "ckplus":
+        return split or "test", {}
+    if recipe.get("dataset") != "ckplus":
+        return split or "all", {"classes": classes}
+    return split or "test", {name: recipe[name] for name in LOADER_OPTIONS["ckplus"]}
+
+
+def warn_of_shared(recipe: dict, dataset: str, split: str, options: dict) -> list[str]:
+    """What the faces of a test share with those that the weights were trained on, in words; empty: nothing."""
+    if not recipe:
+        return ["no recipe beside the weights, so nobody knows whether they were trained on these faces"]
+    trained = {name: recipe[name] for name in LOADER_OPTIONS.get(recipe["dataset"], ()) if name in recipe}
+    try:
+        train = load(recipe["dataset"], "train", **trained)
+    except DataError:
+        return [f"the training faces ({recipe['dataset']}) are not here, so they were not compared with these"]
+    said = []
+    for name, faces in _sets(dataset, split, options).items():
+        for what, count in shared(train, faces).items():
+            if count:
+                said.append(f"{name}: {count:,} {what} of {split} are in the training set of these weights too")
+    return said
+
+
+def _check_folds(recipes: list[dict]) -> None:
+    """Several weights are the folds of one cross-validation, or their mean says nothing."""
+    folds = [recipe.get("fold") for recipe in recipes if recipe.get("dataset") == "ckplus"]
+    if len(folds) < len(recipes) or len({recipe["classes"] for recipe in recipes}) > 1:
+        raise ValueError("several weights: they must be folds of CK+, all with 7 or all with 8 classes")
+    if len(set(folds)) < len(folds):
+        raise ValueError(f"two weights of one fold: the folds are {', '.join(map(str, sorted(folds)))}")
+    if missing := set(range(10)) - set(folds):
+        print(f"warning: without fold {', '.join(map(str, sorted(missing)))} of 10", file=sys.stderr)
+
+
+def _evaluate_file(path: Path, args: argparse.Namespace) -> dict:
+    recipe = recipe_of(path)
+    split, options = _place(args.dataset, args.split, args.classes, recipe)
+    scores = evaluate(load_weights(path), split, dataset=args.dataset, mirror=not args.no_mirror, **options)
+    if split != "train":
+        for text in warn_of_shared(recipe, args.dataset, split, options):
+            print(f"warning: {text}", file=sys.stderr)
+    if args.json:
+        mirror = "" if not args.no_mirror else "-no-mirror"
+        written = path.with_suffix(f".{args.dataset}-{split}{mirror}.json")
+        written.write_text(json.dumps(scores, indent=1) + "\n")
+    return scores
+
+
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m fervt_lib.evaluation", description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, default=FERVT_Compact_Weights.DEFAULT.path, help="a weights file")
-    parser.add_argument("--dataset", choices=("ferplus", "drawn"), default="ferplus")
-    parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
+    parser = argparse.ArgumentParser(
+        prog="python -m fervt_lib.evaluation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        nargs="+",
+        default=[FERVT_Compact_Weights.DEFAULT.path],
+        help="a weights file; several: the folds of CK+",
+    )
+    parser.add_argument("--dataset", choices=sorted(LOADERS), default="ferplus")
+    parser.add_argument("--classes", type=int, choices=(7, 8), default=7, help="of CK+, for weights from elsewhere")
+    parser.add_argument("--split", choices=("train", "validation", "test", "all"), help="default: test")
     parser.add_argument(
         "--no-mirror", action="store_true", help="predict from the face alone, not its mirror image too"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object, and write it beside the checkpoint")
     args = parser.parse_args(arguments)
     try:
-        model = load_weights(args.checkpoint)
-        scores = evaluate(model, args.split, dataset=args.dataset, mirror=not args.no_mirror)
-    except (DataError, CheckpointError) as error:
+        if len(args.checkpoint) > 1:
+            _check_folds([recipe_of(path) for path in args.checkpoint])
+        all_scores = [_evaluate_file(path, args) for path in args.checkpoint]
+    except ValueError as error:  # DataError, CheckpointError, a split that the dataset lacks
         sys.exit(f"error: {error}")
-    print(json.dumps(scores) if args.json else report(scores))
+    together = average(all_scores) if len(all_scores) > 1 else {}
     if args.json:
-        mirror = "" if not args.no_mirror else "-no-mirror"
-        path = args.checkpoint.with_suffix(f".{args.dataset}-{args.split}{mirror}.json")
-        path.write_text(json.dumps(scores, indent=1) + "\n")
+        print(json.dumps({"folds": all_scores, "mean": together} if together else all_scores[0]))
+    else:
+        print("\n".join([*map(report, all_scores), *([report_average(together)] if together else [])]))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 from tqdm.auto import tqdm
 
-from .data import EXPRESSIONS, Augment, DataError, Faces, load, repeat_rare, to_distribution
+from .data import EXPRESSIONS, LOADER_OPTIONS, Augment, Faces, load, repeat_rare, to_distribution
 from .evaluation import predict, score
 from .model import (
     FERVT,
@@ -36,6 +36,8 @@ from .model import (
     write_safetensors,
 )
 
+MAJORITY = {"ferplus": {"protocol": "majority"}}  # of the validation faces, whatever is trained on
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -43,6 +45,8 @@ class Recipe:
 
     dataset: str = "ferplus"
     protocol: str = "majority"  # which FER+ faces are trained on; validation is always majority
+    fold: int = 0  # of CK+
+    classes: int = 7  # of CK+: 7, or 8 with neutral
     preset: str = "compact"  # a name in PRESETS, or your own name for what `build` makes
     start: str = ""  # a file of the preset's weights to go on from; empty: random weights
     targets: str = "votes"  # "votes": the distribution over expressions; "hard": the label
@@ -90,8 +94,9 @@ def train(
         mixed_precision=choose_precision(recipe.precision), cpu=not torch.accelerator.is_available()
     )
     if faces is None:
-        faces = load(recipe.dataset, "train", **_options(recipe))
-        validation = load(recipe.dataset, "validation")  # FER+: majority, whatever is trained on
+        options = {name: getattr(recipe, name) for name in LOADER_OPTIONS.get(recipe.dataset, ())}
+        faces = load(recipe.dataset, "train", **options)
+        validation = load(recipe.dataset, "validation", **options | MAJORITY.get(recipe.dataset, {}))
     faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
     run = _Run(recipe, Path(folder), accelerator, faces, _builder(recipe, build), augment or Augment())
     for epoch in range(run.resume(), recipe.epochs):
@@ -273,10 +278,6 @@ def _schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> t
     raise ValueError(f"schedule {recipe.schedule!r}: there are 'one-cycle' and 'constant'")
 
 
-def _options(recipe: Recipe) -> dict:
-    return {} if recipe.dataset == "drawn" else {"protocol": recipe.protocol}
-
-
 def _as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch
 
@@ -330,7 +331,7 @@ def main(arguments: list[str] | None = None) -> None:
     folder = args.pop("folder")
     try:
         train(Recipe(**args), folder)
-    except (DataError, CheckpointError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError) as error:  # DataError, CheckpointError, a name or number that is none
         sys.exit(f"error: {error}")
 
 

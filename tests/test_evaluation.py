@@ -8,8 +8,20 @@ from torchvision.transforms.v2.functional import horizontal_flip
 
 from fervt_lib import fervt_compact
 from fervt_lib.data import EXPRESSIONS, load_ferplus
-from fervt_lib.evaluation import evaluate, fit_temperature, main, predict, report, score, temper
-from fervt_lib.model import face_transforms, save_weights
+from fervt_lib.evaluation import (
+    absent_expressions,
+    average,
+    evaluate,
+    fit_temperature,
+    main,
+    predict,
+    report,
+    rule_out,
+    score,
+    temper,
+    warn_of_shared,
+)
+from fervt_lib.model import PRESETS, face_transforms, save_weights
 
 
 @pytest.fixture
@@ -109,3 +121,80 @@ def test_a_sure_answer_has_a_finite_temperature():
     labels = torch.arange(8).repeat(4)
     labels[:4] = 7  # and four of them wrong
     assert 0 < fit_temperature(probabilities, labels) < 100
+
+
+@pytest.fixture
+def ck_weights(tmp_path, ckplus_tree, monkeypatch):
+    """A function that leaves random weights with the recipe of one fold of CK+; the small CK+48 tree is the data."""
+    monkeypatch.setenv("FERVT_DATA", str(ckplus_tree("ck48").parent))
+    torch.manual_seed(0)
+
+    def write(fold: int, classes: int = 7) -> str:
+        path = tmp_path / f"fold{fold}.safetensors"
+        save_weights(
+            PRESETS["tiny"](), path, "tiny", {"recipe": {"dataset": "ckplus", "fold": fold, "classes": classes}}
+        )
+        return str(path)
+
+    return write
+
+
+def test_weights_of_a_fold_are_tested_on_it_and_their_mean_is_over_the_folds(ck_weights, capsys):
+    main(["--dataset", "ckplus", "--checkpoint", ck_weights(0), ck_weights(1)])
+    said, warned = capsys.readouterr()
+    assert "fold 0 of 10, 7 classes: 6 faces" in said and "fold 1 of 10, 7 classes: 3 faces" in said
+    assert "7 classes, neutral ruled out: mean of 2 folds" in said and "all 9 faces together" in said
+    assert "without fold 2, 3, 4, 5, 6, 7, 8, 9 of 10" in warned
+
+
+def test_the_mean_over_folds_is_that_worked_out_by_hand():
+    folds = [
+        {f"fold {i} of 10, 7 classes": {"faces": n, "accuracy": a, "macro_f1": a}}
+        for i, (n, a) in enumerate([(30, 0.9), (10, 0.5)])
+    ]
+    assert average(folds) == {
+        "7 classes": {
+            "folds": 2,
+            "faces": 40,
+            "accuracy": 0.7,
+            "deviation": 0.2828,  # √(2 × 0.2²)
+            "macro_f1": 0.7,
+            "pooled": 0.8,
+        }
+    }
+
+
+def test_weights_from_elsewhere_are_tested_on_all_of_ckplus(ck_weights, checkpoint, ckplus_tree, monkeypatch, capsys):
+    monkeypatch.setenv("FERVT_DATA", str(ckplus_tree("official").parent))
+    main(["--dataset", "ckplus", "--checkpoint", str(checkpoint), "--classes", "8"])
+    said, warned = capsys.readouterr()
+    assert "all subjects, 8 classes: 44 faces" in said and "ruled out" not in said
+    assert "no recipe beside the weights" in warned
+
+
+def test_folds_that_do_not_belong_together_are_refused(ck_weights, checkpoint):
+    for weights, message in (
+        ([ck_weights(3), str(checkpoint)], "folds of CK"),
+        ([ck_weights(3), ck_weights(4, 8)], "all with 7 or all with 8"),
+        ([ck_weights(3), ck_weights(3)], "two weights of one fold"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(["--dataset", "ckplus", "--checkpoint", *weights])
+        assert message in str(end.value.code)
+
+
+def test_faces_and_subjects_that_were_trained_on_are_warned_of(ck_weights, capsys):
+    main(["--dataset", "ckplus", "--checkpoint", ck_weights(0), "--split", "validation"])
+    assert "warning" not in capsys.readouterr().err  # subjects are on one side
+    recipe = {"dataset": "ckplus", "fold": 0, "classes": 7}
+    assert warn_of_shared(recipe, "ckplus", "test", {"fold": 2, "classes": 7}) == [
+        "fold 2 of 10, 7 classes: 3 faces of test are in the training set of these weights too",
+        "fold 2 of 10, 7 classes: 1 subjects of test are in the training set of these weights too",
+    ]
+
+
+def test_an_answer_that_a_dataset_lacks_is_ruled_out_and_no_other():
+    assert absent_expressions("ckplus", 7) == [0] and absent_expressions("ckplus", 8) == []
+    assert absent_expressions("rafdb") == absent_expressions("fer2013") == [7] and absent_expressions("ferplus") == []
+    kept = rule_out(torch.tensor([[0.5, 0.3, 0.2]]), [0])
+    torch.testing.assert_close(kept, torch.tensor([[0.0, 0.6, 0.4]]))

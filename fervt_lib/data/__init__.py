@@ -10,6 +10,7 @@ from .ferplus import choose_faces, load_ferplus
 from .files import find_root
 from .labels import CK48_FOLDERS, CKPLUS_CODES, EXPRESSIONS, FER2013_CODES, RAFDB_CODES, USAGES, VOTE_COLUMNS
 from .rafdb import load_rafdb
+from .twins import find_twins, shared
 
 LOADERS = {
     "ckplus": load_ckplus,
@@ -18,6 +19,8 @@ LOADERS = {
     "ferplus": load_ferplus,
     "rafdb": load_rafdb,
 }
+LOADER_OPTIONS = {"ckplus": ("fold", "classes"), "ferplus": ("protocol",)}
+"""Options of a loader that a training recipe decides; they say which faces there are."""
 
 
 def load(name: str, split: str = "train", **options) -> Faces:
@@ -25,7 +28,7 @@ def load(name: str, split: str = "train", **options) -> Faces:
 
     Args:
         name: "drawn" (always there), "ferplus", "fer2013" (the same faces with their own labels), "ckplus" or "rafdb".
-        split: "train", "validation" or "test".
+        split: "train", "validation" or "test"; CK+ has "all" too.
         **options: what the dataset's own loader takes: see `load_drawn`, `load_ferplus`, `load_fer2013`,
             `load_ckplus`, `load_rafdb`.
 

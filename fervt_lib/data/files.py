@@ -35,9 +35,9 @@ class Layout(NamedTuple):
     mode: str = "L"
     size: tuple[int, int] | None = None
 
-    def where(self, row: int) -> str:
-        """Where the face of a row comes from, for people: a picture's path, or the line of the first source."""
-        return str(self.pictures[row]) if self.pictures else f"{self.sources[0]}, row {row + 2}"
+    def where(self, row: int, root: Path) -> str:
+        """Where the face of a row comes from, for people: its picture below `root`, or the line of the table."""
+        return str(self.pictures[row].relative_to(root)) if self.pictures else f"row {row + 2}"
 
 
 def find_root(name: str) -> Path:

@@ -1,0 +1,48 @@
+"""Look at a dataset's folder and prepare it: `python -m fervt_lib.data rafdb ~/rafdb`.
+
+Says which layout it has, how many faces of each expression, and what is missing or odd: counts unlike the known ones,
+identical pictures, the same face in two splits, pictures of the wrong size or that cannot be read. After that the
+dataset is in the cache and loads at once. No file in the folder is changed.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .cache import cache_folder
+from .doctor import DATASETS, Findings, examine
+from .files import find_root
+
+MOST = 20  # faults shown
+
+
+def report(name: str, root: Path, findings: Findings) -> str:
+    """Findings as lines a person reads."""
+    lines = [f"{name} in {root}", f"layout: {findings.layout}"]
+    if not findings.counts.empty:
+        lines += ["", findings.counts.to_string(formatters=["{:,}".format] * len(findings.counts.columns)), ""]
+        lines += [f"odd: {text}" for text in findings.odd] or [
+            "nothing odd: the counts are the known ones, no face twice"
+        ]
+        lines += [f"prepared: it is in {cache_folder()}"]
+    lines += [f"fault: {text}" for text in findings.faults[:MOST]]
+    if len(findings.faults) > MOST:
+        lines += [f"and {len(findings.faults) - MOST:,} faults more"]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fervt_lib.data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset", choices=DATASETS)
+    parser.add_argument("path", type=Path, nargs="?", help="its folder; without it, where the loaders look")
+    args = parser.parse_args(arguments)
+    root = args.path or find_root("ferplus" if args.dataset == "fer2013" else args.dataset)
+    findings = examine(args.dataset, root)
+    print(report(args.dataset, root, findings))
+    sys.exit(bool(findings.faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""What a folder of faces holds, what is odd about it, and what keeps it from being read."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from .ckplus import ckplus_layout, load_ckplus
+from .faces import DataError, Faces
+from .fer2013 import fer2013_layout, load_fer2013
+from .ferplus import ferplus_layout, load_ferplus
+from .files import Layout, read_picture
+from .labels import EXPRESSIONS
+from .rafdb import load_rafdb, rafdb_layout
+from .twins import find_twins
+
+ALL = "all"
+SHOWN = 3  # examples of each oddity, and faces of each example
+SPLITS = ("train", "validation", "test")
+
+Counts = dict[str, dict[str, int]]  # of each part, by expression and in all
+
+
+class Dataset(NamedTuple):
+    """How to look at a dataset.
+
+    Attributes:
+        parts: its faces, split as it is given out.
+        known: the counts that it should have.
+    """
+
+    layout: Callable[[Path], Layout]
+    parts: Callable[[Path, Layout], dict[str, list[Faces]]]
+    known: Callable[[Layout], Counts]
+
+
+class Findings(NamedTuple):
+    """Of one folder: counts (a column per part), oddities that keep nothing from being read, faults that do."""
+
+    layout: str
+    counts: pd.DataFrame
+    odd: list[str]
+    faults: list[str]
+
+
+def examine(name: str, root: Path) -> Findings:
+    """Look at the dataset in a folder, and fill its cache on the way. No file in the folder is changed.
+
+    Args:
+        name: "ckplus", "fer2013", "ferplus" or "rafdb".
+
+    Returns:
+        Where the layout is whole but pictures are not, every one of them is named among the faults; what keeps the
+        layout itself from being read is named alone.
+    """
+    dataset = DATASETS[name]
+    try:
+        layout = dataset.layout(root)
+    except DataError as error:
+        return Findings("not found", pd.DataFrame(), [], [str(error)])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            parts = dataset.parts(root, layout)
+        except DataError as error:
+            return Findings(layout.name, pd.DataFrame(), [], list(_bad_pictures(layout, root)) or [str(error)])
+    counts = pd.DataFrame({part: _count(sets) for part, sets in parts.items()})
+    odd = list(dict.fromkeys(str(warning.message) for warning in said))
+    odd += [*_unlike(counts, dataset.known(layout)), *_twins(parts, layout, root)]
+    return Findings(layout.name, counts, odd, [])
+
+
+def _bad_pictures(layout: Layout, root: Path) -> Iterator[str]:
+    for path in layout.pictures:
+        try:
+            read_picture(path, root, layout.mode, layout.size)
+        except DataError as error:
+            yield str(error)
+
+
+def _count(sets: list[Faces]) -> dict[str, int]:
+    counts = sum(faces.labels.bincount(minlength=len(EXPRESSIONS)) for faces in sets)
+    return dict(zip(EXPRESSIONS, counts.tolist(), strict=True)) | {ALL: int(counts.sum())}
+
+
+def _unlike(counts: pd.DataFrame, known: Counts) -> Iterator[str]:
+    for part, numbers in known.items():
+        for name, number in numbers.items():
+            if (found := counts.loc[name, part]) != number:
+                what = "faces in all" if name == ALL else f"faces of {name}"
+                yield f"{part}: {found:,} {what}, {number:,} are known"
+
+
+def _twins(parts: dict[str, list[Faces]], layout: Layout, root: Path) -> Iterator[str]:
+    flat = {(part, i): faces for part, sets in parts.items() for i, faces in enumerate(sets)}
+    groups = [
+        [(key[0], int(flat[key].rows[place]), int(flat[key].labels[place])) for key, place in group]
+        for group in find_twins(flat)
+    ]
+    across = [group for group in groups if len({part for part, _, _ in group}) > 1]
+    unlike = [group for group in groups if len({label for _, _, label in group}) > 1]
+    kinds = {"pictures": groups, "pictures in two splits": across, "pictures with different labels": unlike}
+    for kind, found in kinds.items():
+        if found:
+            examples = "".join(f"\n       {_members(group, layout, root)}" for group in found[:SHOWN])
+            yield f"identical {kind}: {sum(map(len, found)):,} in {len(found):,} groups, such as{examples}"
+
+
+def _members(group: list[tuple[str, int, int]], layout: Layout, root: Path) -> str:
+    first = " = ".join(f"{layout.where(row, root)} ({part})" for part, row, _ in group[:SHOWN])
+    return first + f" and {len(group) - SHOWN} more" * (len(group) > SHOWN)
+
+
+# --- what is known of each dataset (FER2013, CK+, RAF-DB: as published; FER+: counted in Microsoft's votes) ------
+
+
+def _known(part: str, counts: str) -> Counts:
+    """Counts in the order of EXPRESSIONS as text; what does not occur is 0."""
+    numbers = dict(zip(EXPRESSIONS, map(int, counts.split()), strict=True))
+    return {part: numbers | {ALL: sum(numbers.values())}}
+
+
+def _in_all(**counts: int) -> Counts:
+    return {part: {ALL: count} for part, count in counts.items()}
+
+
+KNOWN_FER2013 = _in_all(train=28_709, validation=3_589, test=3_589)
+KNOWN_FERPLUS_PICTURES = _in_all(train=25_045, validation=3_191, test=3_137)
+KNOWN_FERPLUS = (
+    _known("train", "8740 7287 3149 3014 2100 119 532 119")
+    | _known("validation", "1182 865 415 351 287 24 62 13")
+    | _known("test", "1090 893 396 384 273 18 83 16")
+)
+KNOWN_RAFDB = _known("train", "2524 4772 1290 1982 705 717 281 0") | _known("test", "680 1185 329 478 162 160 74 0")
+KNOWN_CK48 = _known("all", "0 207 249 84 135 177 75 54")
+KNOWN_CKPLUS = _known("all", "327 207 249 84 135 177 75 54")
+
+DATASETS = {
+    "ckplus": Dataset(
+        ckplus_layout,
+        lambda root, layout: {"all": [load_ckplus("all", classes=7 if layout.size else 8, root=root)]},
+        lambda layout: KNOWN_CK48 if layout.size else KNOWN_CKPLUS,
+    ),
+    "fer2013": Dataset(
+        fer2013_layout,
+        lambda root, layout: {split: [load_fer2013(split, root=root)] for split in SPLITS},
+        lambda layout: KNOWN_FER2013,
+    ),
+    "ferplus": Dataset(
+        ferplus_layout,
+        lambda root, layout: {split: [load_ferplus(split, root=root)] for split in SPLITS},
+        lambda layout: KNOWN_FERPLUS_PICTURES if layout.pictures else KNOWN_FERPLUS,
+    ),
+    "rafdb": Dataset(
+        rafdb_layout,
+        lambda root, layout: {
+            "train": [load_rafdb("train", root=root), load_rafdb("validation", root=root)],
+            "test": [load_rafdb("test", root=root)],
+        },
+        lambda layout: KNOWN_RAFDB,
+    ),
+}

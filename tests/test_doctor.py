@@ -1,0 +1,128 @@
+"""The doctor says what a folder holds, what is odd and every fault, and changes nothing."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import bomb, cut, state_of
+from test_ckplus import ckplus_tree  # noqa: F401
+from test_rafdb import picture, rafdb_tree  # noqa: F401
+
+from fervt_lib.data import load
+from fervt_lib.data.__main__ import main
+
+KAGGLE_TEST = Path("DATASET/test")
+
+
+@pytest.fixture
+def look(capsys):
+    """A function that runs the doctor and returns what it prints and whether it found no fault."""
+
+    def run(name: str, root: Path) -> tuple[str, bool]:
+        before = state_of(root)
+        with pytest.raises(SystemExit) as stop:
+            main([name, str(root)])
+        assert state_of(root) == before
+        return capsys.readouterr().out, not stop.value.code
+
+    return run
+
+
+def line_of(text: str, start: str) -> list[str]:
+    return next(line.split() for line in text.splitlines() if line.startswith(start))
+
+
+def test_the_counts_of_every_split_and_expression_are_said_beside_the_known_ones(look, rafdb_tree):
+    said, sound = look("rafdb", rafdb_tree("kaggle"))
+    assert sound and "layout: Kaggle's, train/1 to test/7" in said
+    assert line_of(said, "all") == ["all", "70", "7"] and line_of(said, "contempt") == ["contempt", "0", "0"]
+    assert line_of(said, "fear") == ["fear", "10", "1"]
+    assert "odd: train: 70 faces in all, 12,271 are known" in said
+    assert "odd: test: 1 faces of fear, 74 are known" in said
+
+
+def test_then_the_dataset_is_in_the_cache(look, rafdb_tree, monkeypatch):
+    root = rafdb_tree("official")
+    look("rafdb", root)
+    monkeypatch.setattr("fervt_lib.data.rafdb.read_picture", lambda *_: pytest.fail("read again"))
+    assert len(load("rafdb", "test", root=root)) == 7
+
+
+def test_identical_pictures_are_told_from_those_in_two_splits_and_with_two_labels(look, rafdb_tree):
+    root = rafdb_tree("kaggle")
+    for part, number in (("train", 1), ("test", 1)):  # as the tree is made, picture 1 of train is picture 1 of test
+        assert next((root / "DATASET" / part).glob(f"*/{part}_{number:05}_aligned.jpg")).is_file()
+    said, sound = look("rafdb", root)
+    assert sound and "odd: identical pictures: 14 in 7 groups" in said
+    assert "odd: identical pictures in two splits: 14 in 7 groups" in said
+    assert "DATASET/train/1/train_00001_aligned.jpg (train) = DATASET/test/3/test_00001_aligned.jpg (test)" in said
+    assert "odd: identical pictures with different labels: 12 in 6 groups" in said
+
+
+def test_every_bad_picture_is_named_not_only_the_first(look, rafdb_tree):
+    root = rafdb_tree("kaggle")
+    damaged = [root / KAGGLE_TEST / name for name in ("3/test_00001_aligned.jpg", "1/test_00003_aligned.jpg")]
+    cut(damaged[0], 300)
+    picture(1).resize((90, 90)).save(damaged[1])
+    bomb(bombed := root / KAGGLE_TEST / "4/test_00007_aligned.jpg")
+    said, sound = look("rafdb", root)
+    assert not sound and "layout: Kaggle's" in said
+    faults = [line for line in said.splitlines() if line.startswith("fault: ")]
+    assert [any(str(path) in line for line in faults) for path in (*damaged, bombed)] == [True] * 3 and len(faults) == 3
+    assert "90×90 pixels, not 100×100" in said
+
+
+def test_many_faults_are_counted(look, rafdb_tree):
+    root = rafdb_tree("kaggle")
+    for path in root.glob("DATASET/train/*/*"):
+        path.write_bytes(b"no picture")
+    said, _ = look("rafdb", root)
+    assert said.count("fault: ") == 20 and said.endswith("and 50 faults more\n")
+
+
+def test_a_folder_without_the_dataset_or_with_a_part_missing_is_a_fault(look, rafdb_tree, tmp_path):
+    (tmp_path / "empty").mkdir()
+    said, sound = look("rafdb", tmp_path / "empty")
+    assert not sound and "layout: not found" in said and "given out by its authors on request" in said
+    root = rafdb_tree("kaggle")
+    shutil.rmtree(root / KAGGLE_TEST / "5")
+    said, sound = look("rafdb", root)
+    assert not sound and f"{root / KAGGLE_TEST} has no folder 5" in said
+
+
+@pytest.mark.filterwarnings("ignore:CK")
+def test_ckplus_has_no_splits_and_says_what_its_loader_warns_of(look, ckplus_tree):
+    said, sound = look("ckplus", ckplus_tree("official"))
+    assert sound and "layout: official, cohn-kanade-images with Emotion" in said
+    assert line_of(said, "neutral") == ["neutral", "11"] and "all: 11 faces of neutral, 327 are known" in said
+    assert "odd: CK+ all: no face was found in 44 of 44 pictures" in said
+    said, sound = look("ckplus", ckplus_tree("ck48"))
+    assert sound and "layout: CK+48" in said and line_of(said, "neutral") == ["neutral", "0"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [("csv", "a pair of tables, fer2013.csv and fer2013new.csv"), ("pictures", "pictures with label.csv")],
+)
+def test_ferplus_names_its_layout(look, ferplus_tree, layout, name):
+    said, sound = look("ferplus", ferplus_tree(layout))
+    assert sound and f"layout: {name}" in said and line_of(said, "all") == ["all", "3", "1", "2"]
+
+
+def test_rows_of_a_table_are_named_by_their_line(look, ferplus_tree):
+    root = ferplus_tree("csv")
+    file = root / "fer2013.csv"
+    lines = file.read_text().splitlines()
+    lines[2] = lines[2].split(",")[0] + "," + lines[1].split(",")[1] + ",Training"  # face 1 gets the pixels of face 0
+    file.write_text("\n".join(lines))
+    said, sound = look("fer2013", root)
+    assert sound and "identical pictures: 2 in 1 groups, such as\n       row 2 (train) = row 3 (train)" in said
+    assert "identical pictures with different labels: 2 in 1 groups" in said
+
+
+def test_the_real_ferplus_has_the_counts_that_are_known(look, real_ferplus):
+    from fervt_lib.data import find_root
+
+    said, sound = look("ferplus", find_root("ferplus"))
+    assert sound and "are known" not in said
+    assert line_of(said, "all") == ["all", "25,060", "3,199", "3,153"]
