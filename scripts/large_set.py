@@ -11,6 +11,7 @@ import os
 import resource
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,21 +38,16 @@ def write_tree(root: Path, sequences: int) -> None:
             Image.fromarray(noise[(3 * i + frame) % PICTURES].numpy()).save(picture, compress_level=1)
 
 
-def prepare(root: Path, answer: multiprocessing.Queue) -> None:
-    """Fill the cache; answers with seconds and peak memory in MB, the libraries included."""
+def prepare(root: Path) -> tuple[float, float]:
+    """Fill the cache; returns seconds, and the peak memory of this process in MB, the libraries included."""
     start = time.perf_counter()
     load("ckplus", "all", root=root)
-    answer.put((time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def prepare_alone(root: Path) -> tuple[float, float]:
-    context = multiprocessing.get_context("spawn")
-    answer = context.Queue()
-    process = context.Process(target=prepare, args=(root, answer))
-    process.start()
-    measured = answer.get()
-    process.join()
-    return measured
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(prepare, root).result()
 
 
 def seconds_to_read(faces: Faces, batches: int, seed: int) -> float:

@@ -57,8 +57,9 @@ def main() -> None:
     card.write()
     if dataset == "ferplus":
         recipe = facts["recipe"]
-        name = f"{recipe['preset']}-reference-{recipe['epochs']}-{recipe['seed']}.json"
-        write_json(RESULTS / name, facts | {"variant": "reference"})
+        variant = "restart" if recipe.get("start") else "reference"
+        name = f"{recipe['preset']}-{variant}-{recipe['epochs']}-{recipe['seed']}.json"
+        write_json(RESULTS / name, facts | {"variant": variant})
     print(report(scores))
     print(facts["calibration"])
 

@@ -79,7 +79,7 @@ def test_a_process_killed_at_any_moment_leaves_no_cache_that_is_read(folder, tmp
     cached("timed", tmp_path, "a", SHAPE, write_all)
     duration = time.perf_counter() - start
     lots, parts = random.Random(0), 0
-    for attempt in range(20):
+    for attempt in range(50):
         process = multiprocessing.get_context("fork").Process(
             target=cached, args=(f"killed{attempt}", tmp_path, "a", SHAPE, write_all)
         )
@@ -94,7 +94,7 @@ def test_a_process_killed_at_any_moment_leaves_no_cache_that_is_read(folder, tmp
         )
         assert is_whole(table)
         assert parsed or not list(folder.glob(f"killed{attempt}-*.part"))  # what was read had been renamed
-    assert parts >= 5, "hardly any process was killed while it wrote"
+    assert parts >= 12, "hardly any process was killed while it wrote"
 
 
 def test_what_a_killed_process_left_goes_when_it_is_old(folder, tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fervt_lib import evaluation, training
 from fervt_lib.data import Augment, Faces
 from fervt_lib.evaluation import predict
 from fervt_lib.model import PRESETS, CheckpointError, fervt_compact, load_weights, save_weights
@@ -284,3 +285,23 @@ def test_weights_that_a_run_cannot_start_from_are_refused(folder, tmp_path):
         run(tmp_path, start=str(tmp_path / "nowhere.safetensors"))
     with pytest.raises(ValueError, match="not from both"):
         short_run(tmp_path, start="some.safetensors", hooks={"build": PRESETS["tiny"]})
+
+
+def test_a_fold_of_ckplus_is_trained_and_then_tested_on_the_faces_that_were_kept_from_it(
+    ckplus_tree, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("FERVT_DATA", str(ckplus_tree("ck48").parent))
+    small = ["--preset", "tiny", "--epochs", "1", "--batch-size", "8"]
+    training.main(["--dataset", "ckplus", "--fold", "1", "--folder", str(tmp_path / "run"), *small])
+    evaluation.main(["--dataset", "ckplus", "--checkpoint", str(tmp_path / "run" / "model.safetensors")])
+    said, warned = capsys.readouterr()
+    assert "fold 1 of 10, 7 classes: 3 faces" in said and "warning" not in warned
+
+
+def test_a_dataset_or_fold_that_is_none_ends_the_command_with_a_message(tmp_path):
+    for arguments, message in (
+        (["--dataset", "affectnet"], "there are ckplus"),
+        (["--dataset", "ckplus", "--fold", "10"], "0 to 9"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            training.main([*arguments, "--folder", str(tmp_path)])

@@ -132,11 +132,11 @@ def _check(split: str, fold: int, classes: int) -> None:
 
 def _rows(subjects: Tensor, fold: int, split: str) -> Tensor:
     """The frames of a split, ascending."""
+    if split == ALL:
+        return torch.arange(len(subjects))
     people, place = subjects.unique(return_inverse=True)
     if len(people) < FOLDS:
         raise DataError(f"CK+ of {len(people)} subjects, too few for {FOLDS} folds: it is not whole. {HOW_TO_GET}")
-    if split == ALL:
-        return torch.arange(len(subjects))
     distance = (place - fold) % FOLDS
     return (distance.clamp(max=2) == SPLITS.index(split)).nonzero().squeeze(1)
 
