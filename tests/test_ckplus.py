@@ -193,6 +193,7 @@ BAD = {  # what is wrong: (layout, how it is made, what the message must say)
     "nine subjects": ("official", lambda r: keep_subjects(r, 9), "9 subjects, too few for 10 folds"),
     "a code of 8": ("official", lambda r: label_of(r).write_text(" 8.0e+00"), LABEL + ": '8.0e.00' is not one of"),
     "a code of 0": ("official", lambda r: label_of(r).write_text("0"), LABEL + ": '0' is not one of"),
+    "a code in other digits": ("official", lambda r: label_of(r).write_text("٣"), LABEL + ": '٣' is not one of"),
     "a code of 1.5": ("official", lambda r: label_of(r).write_text("1.5"), LABEL + ": '1.5' is not one of"),
     "two codes": ("official", lambda r: label_of(r).write_text("1.0 2.0"), LABEL + ": '1.0 2.0' is not one of"),
     "a code of nan": ("official", lambda r: label_of(r).write_text("nan"), LABEL + ": 'nan' is not one of"),

@@ -298,7 +298,7 @@ def attempt(original: Original, root: Path) -> tuple[list[dict] | DataError, str
 
 
 @pytest.mark.filterwarnings("ignore:CK")
-@settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(damage=DAMAGES, warm=st.booleans())
 def test_damage_is_named_or_does_no_harm_and_a_mended_tree_loads(original, damage, warm):
     with tree_of(original.root, original.name) as (root, cache):

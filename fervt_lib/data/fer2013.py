@@ -107,7 +107,7 @@ def require_columns(path: Path, chunk: pd.DataFrame, columns: tuple[str, ...]) -
         if (found := list(chunk.columns).count(name)) != 1:
             raise DataError(
                 f"{path}: {f'{found} columns' if found else 'no column'} {name}; its header reads "
-                f"{', '.join(chunk.columns)}; fetch the file again"
+                f"{', '.join(chunk.columns)[:200]}; fetch the file again"
             )
 
 
