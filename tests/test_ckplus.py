@@ -8,61 +8,25 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from conftest import bomb, cut, lead_out, state_of
 from PIL import Image
+from trees import (
+    CODE_OF,
+    EMOTIONS,
+    FRAMES,
+    IMAGES,
+    SEQUENCE,
+    SUBJECTS,
+    bomb,
+    cut,
+    gray,
+    lead_out,
+    state_of,
+)
 
 from fervt_lib.data import EXPRESSIONS, DataError, load
 from fervt_lib.data.crop import crop_face
 
-SUBJECTS = (5, 10, 11, 14, 22, 26, 28, 29, 32, 34, 999)  # eleven: the last is dealt to fold 0 again
 NAME_OF = {1: "anger", 2: "contempt", 3: "disgust", 4: "fear", 5: "happiness", 6: "sadness", 7: "surprise"}
-CODE_OF = {subject: 1 + i % 7 for i, subject in enumerate(SUBJECTS)}
-FOLDERS = {1: "anger", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sadness", 7: "surprise"}
-FRAMES = range(1, 7)
-SEQUENCE = "S005/001"
-IMAGES, EMOTIONS = Path("cohn-kanade-images"), Path("Emotion")
-
-
-def gray(subject: int, frame: int) -> int:
-    return (20 * SUBJECTS.index(subject) + 3 * frame) % 256
-
-
-@pytest.fixture
-def ckplus_tree(tmp_path, monkeypatch):
-    """A function that writes a sequence of each subject in one layout; the cache is a folder of this test's own."""
-    monkeypatch.setenv("FERVT_CACHE", str(tmp_path / "cache"))
-
-    def write(layout: str) -> Path:
-        root = tmp_path / layout / "ckplus"
-        for subject in SUBJECTS:
-            (_write_official if layout == "official" else _write_ck48)(root, subject)
-        if layout == "official":  # a sequence without a label, with its folder and without
-            shutil.copytree(root / IMAGES / SEQUENCE, root / IMAGES / "S005/002")
-            shutil.copytree(root / IMAGES / SEQUENCE, root / IMAGES / "S005/003")
-            (root / EMOTIONS / "S005/002").mkdir()
-        return root
-
-    return write
-
-
-def _write_official(root: Path, subject: int) -> None:
-    place = Path(f"S{subject:03}/001")
-    (root / IMAGES / place).mkdir(parents=True)
-    (root / EMOTIONS / place).mkdir(parents=True)
-    for frame in FRAMES:
-        level = gray(subject, frame)
-        color = (level, level, level) if subject == 999 else level
-        file = root / IMAGES / place / f"S{subject:03}_001_{frame:08}.png"
-        Image.new("RGB" if subject == 999 else "L", (96, 72), color).save(file)
-    code = f"   {CODE_OF[subject]}.0000000e+00\n"
-    (root / EMOTIONS / place / f"S{subject:03}_001_{FRAMES[-1]:08}_emotion.txt").write_text(code)
-
-
-def _write_ck48(root: Path, subject: int) -> None:
-    folder = root / "CK+48" / FOLDERS[CODE_OF[subject]]
-    folder.mkdir(parents=True, exist_ok=True)
-    for frame in FRAMES[-3:]:
-        Image.new("L", (48, 48), gray(subject, frame)).save(folder / f"S{subject:03}_001_{frame:08}.png")
 
 
 def frames_of(faces) -> list[tuple[int, str, int]]:
@@ -215,6 +179,7 @@ BAD = {  # what is wrong: (layout, how it is made, what the message must say)
     "nine subjects": ("official", lambda r: keep_subjects(r, 9), "9 subjects, too few for 10 folds"),
     "a code of 8": ("official", lambda r: label_of(r).write_text(" 8.0e+00"), LABEL + ": '8.0e.00' is not one of"),
     "a code of 0": ("official", lambda r: label_of(r).write_text("0"), LABEL + ": '0' is not one of"),
+    "a code in other digits": ("official", lambda r: label_of(r).write_text("٣"), LABEL + ": '٣' is not one of"),
     "a code of 1.5": ("official", lambda r: label_of(r).write_text("1.5"), LABEL + ": '1.5' is not one of"),
     "two codes": ("official", lambda r: label_of(r).write_text("1.0 2.0"), LABEL + ": '1.0 2.0' is not one of"),
     "a code of nan": ("official", lambda r: label_of(r).write_text("nan"), LABEL + ": 'nan' is not one of"),

@@ -4,9 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import bomb, cut, state_of
-from test_ckplus import ckplus_tree  # noqa: F401
-from test_rafdb import picture, rafdb_tree  # noqa: F401
+from trees import bomb, cut, picture, state_of
 
 from fervt_lib.data import load
 from fervt_lib.data.__main__ import main

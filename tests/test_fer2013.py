@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import EMOTIONS, PIXELS, cut, lead_out, replace, state_of
+from trees import EMOTION_CODES, PIXELS, cut, lead_out, replace, state_of, write_fer2013
 
 from fervt_lib.data import EXPRESSIONS, load
 
@@ -14,12 +14,13 @@ ROWS = {"train": [0, 1, 2, 3], "validation": [4, 5], "test": [6, 7]}
 
 
 @pytest.fixture
-def fer2013_tree(ferplus_tree):
-    """A function that writes the eight faces in one layout, without FER+'s votes."""
+def fer2013_tree(tmp_path, monkeypatch):
+    """A function that writes eight faces in one layout; the cache is a folder of this test's own."""
+    monkeypatch.setenv("FERVT_CACHE", str(tmp_path / "cache"))
 
     def write(layout: str = "csv") -> Path:
-        root = ferplus_tree(layout)
-        (root / "fer2013new.csv").unlink()
+        root = tmp_path / layout / "fer2013"
+        write_fer2013(root, layout)
         return root
 
     return write
@@ -33,7 +34,7 @@ def test_every_layout_gives_the_same_faces_with_labels_by_name(fer2013_tree, lay
         faces = load("fer2013", split, root=root)
         assert faces.rows.tolist() == rows and faces.protocol == "fer2013"
         assert torch.equal(faces.images, torch.tensor(PIXELS[rows])[:, None])
-        assert [EXPRESSIONS[label] for label in faces.labels] == [NAME_OF[EMOTIONS[row]] for row in rows]
+        assert [EXPRESSIONS[label] for label in faces.labels] == [NAME_OF[EMOTION_CODES[row]] for row in rows]
         assert faces.votes.sum(1).tolist() == [10] * len(rows)
     assert state_of(root) == before
 
@@ -92,6 +93,8 @@ BAD = {  # what is wrong: (how it is made, what the message must say)
     "no code": (lambda f: replace(f, "6," + pixels(1), "," + pixels(1)), FILE + ", row 3: emotion is ''"),
     "a code by name": (lambda f: replace(f, "6," + pixels(1), "happy," + pixels(1)), FILE + ", row 3: emotion is 'hap"),
     "no column emotion": (lambda f: replace(f, "emotion", "label"), FILE + ": no column emotion; its header reads lab"),
+    "a column twice": (lambda f: replace(f, "Usage", "Usage, Usage"), FILE + ": 2 columns Usage"),
+    "no test faces": (lambda f: cut_after_validation(f), FILE + " has no PrivateTest faces"),
     "a field too many in row 2": (lambda f: replace(f, "Training", "Training,x"), FILE + ".*row 2: more fields"),
     "a field too many in row 3": (lambda f: add_field(f), FILE + ": damaged or cut short .*line 3, saw 4"),
     "a pixel past 32 bits": (
@@ -110,6 +113,10 @@ def pixels(row: int) -> str:
 def make_folders(file: Path) -> None:
     file.unlink()
     (file.parent / "train" / "angry").mkdir(parents=True)
+
+
+def cut_after_validation(file: Path) -> None:
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:7]))
 
 
 def add_field(file: Path) -> None:

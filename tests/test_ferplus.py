@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PIXELS, VOTES, cut, replace
 from PIL import Image
+from trees import PIXELS, VOTES, cut, replace
 
 from fervt_lib.data import DataError, choose_faces, load_ferplus
 
@@ -186,6 +186,8 @@ BAD = {  # what is wrong: (layout, how it is made, what the message must say)
     ),
     "votes of 11": ("csv", lambda r: replace(r / "fer2013new.csv", ",8,1,1,", ",11,1,1,"), VOTE_FILE + ", row 2"),
     "11 votes in all": ("csv", lambda r: replace(r / "fer2013new.csv", ",8,1,1,", ",8,2,1,"), VOTE_FILE + ", row 2"),
+    "8 votes in all": ("csv", lambda r: replace(r / "fer2013new.csv", ",8,1,1,", ",6,1,1,"), VOTE_FILE + ", row 2"),
+    "two rows of votes swapped": ("csv", lambda r: swap_rows(r / "fer2013new.csv"), VOTE_FILE + ", row 3: fer0000000"),
     "another Usage": (
         "csv",
         lambda r: replace(r / "fer2013new.csv", "PublicTest,fer0000004", "PrivateTest,fer0000004"),
@@ -212,7 +214,22 @@ BAD = {  # what is wrong: (layout, how it is made, what the message must say)
     "a picture missing": (
         "pictures",
         lambda r: (r / TEST / "fer0000007.png").unlink(),
-        r"fer0000007\.png is missing, though row 2 of .*" + LABELS,
+        LABELS + r", row 2 names fer0000007\.png, which is not in",
+    ),
+    "a picture named twice": (
+        "pictures",
+        lambda r: replace(r / TEST / "label.csv", "fer0000007", "fer0000006"),
+        LABELS + r", row 2 names fer0000006\.png a second time",
+    ),
+    "a picture that no row names": (
+        "pictures",
+        lambda r: Image.fromarray(PIXELS[0]).save(r / TEST / "fer0000009.png"),
+        r"fer0000009\.png: no row of .*" + LABELS,
+    ),
+    "a bad row after a blank one": (
+        "pictures",
+        lambda r: replace(r / TEST / "label.csv", "\nfer0000007", "\n\nfer"),
+        LABELS + ", row 3",
     ),
     "a picture that is none": (
         "pictures",
@@ -232,6 +249,11 @@ def spoil(file: Path) -> None:
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 0xFF
     file.write_bytes(data)
+
+
+def swap_rows(file: Path) -> None:
+    lines = file.read_text().split("\n")
+    file.write_text("\n".join([lines[0], lines[2], lines[1], *lines[3:]]))
 
 
 def keep_header(file: Path) -> None:

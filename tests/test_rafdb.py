@@ -7,42 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import bomb, cut, lead_out, replace, state_of
 from PIL import Image
+from trees import (
+    ALIGNED,
+    CODES,
+    LABEL_FILE,
+    bomb,
+    cut,
+    dangle,
+    lead_out,
+    picture,
+    put_folder,
+    replace,
+    state_of,
+)
 
 from fervt_lib.data import EXPRESSIONS, load
 
 NAME_OF = {1: "surprise", 2: "fear", 3: "disgust", 4: "happiness", 5: "sadness", 6: "anger", 7: "neutral"}
-CODES = {"train": [code for code in NAME_OF for _ in range(10)], "test": [3, 7, 1, 2, 6, 5, 4]}
-LABEL_FILE = Path("basic/EmoLabel/list_patition_label.txt")
-ALIGNED = Path("basic/Image/aligned")
 INSIDE = {"official": "basic", "kaggle": "DATASET"}
-
-
-def picture(number: int) -> Image.Image:
-    """One colour each, all three channels of another brightness."""
-    return Image.fromarray(np.full((100, 100, 3), (number, 100, 250 - number), np.uint8))
-
-
-@pytest.fixture
-def rafdb_tree(tmp_path, monkeypatch):
-    """A function that writes 70 train and 7 test faces in one layout; the cache is a folder of this test's own."""
-    monkeypatch.setenv("FERVT_CACHE", str(tmp_path / "cache"))
-
-    def write(layout: str) -> Path:
-        root, rows = tmp_path / layout / "rafdb", []
-        for part, codes in CODES.items():
-            for number, code in enumerate(codes, 1):
-                folder = root / (ALIGNED if layout == "official" else f"DATASET/{part}/{code}")
-                folder.mkdir(parents=True, exist_ok=True)
-                picture(number).save(folder / f"{part}_{number:05}_aligned.jpg", quality=95)
-                rows.append(f"{part}_{number:05}.jpg {code}\n")
-        if layout == "official":
-            (root / LABEL_FILE).parent.mkdir()
-            (root / LABEL_FILE).write_text("".join(rows))
-        return root
-
-    return write
 
 
 def names(faces) -> list[str]:
@@ -141,6 +124,13 @@ def test_an_unknown_split_is_refused(rafdb_tree):
         load("rafdb", "dev", root=rafdb_tree("kaggle"))
 
 
+def test_a_gap_in_the_numbers_is_warned_of(rafdb_tree):
+    root = rafdb_tree("kaggle")
+    (root / "DATASET/train/2/train_00012_aligned.jpg").unlink()
+    with pytest.warns(UserWarning, match="rafdb: its train pictures are not numbered 1 to 69"):
+        load("rafdb", "test", root=root)
+
+
 # --- damage ------------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +182,11 @@ BAD = {  # what is wrong: (layout, how it is made, what the message must say)
     ),
     "a folder that leads out": ("official", lambda r: lead_out(r / "basic/Image", r), "aligned.jpg is a link out of"),
     "labels that lead out": ("official", lambda r: lead_out(r / LABEL_FILE, r), LABELS + " is a link out of"),
+    "labels that link to themselves": (
+        "official",
+        lambda r: ((r / LABEL_FILE).unlink(), (r / LABEL_FILE).symlink_to(LABEL_FILE.name)),
+        LABELS + " cannot be read",
+    ),
     "a link to nothing": (
         "official",
         lambda r: dangle(r / ALIGNED / "test_00002_aligned.jpg"),
@@ -227,16 +222,6 @@ BAD = {  # what is wrong: (layout, how it is made, what the message must say)
 
 def face(root: Path) -> Path:
     return root / "DATASET/test/7/test_00002_aligned.jpg"
-
-
-def dangle(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("nothing.jpg")
-
-
-def put_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
 
 
 def cut_after_train(root: Path) -> None:

@@ -220,7 +220,7 @@ def _label(file: Path, root: Path) -> int:
     """An emotion file holds one number, such as `   3.0000000e+00`."""
     text = read_text(file, root).strip()
     try:
-        code = float(text)
+        code = float(text) if text.isascii() else None  # float reads the digits of every script
     except ValueError:
         code = None
     if code not in range(1, len(CKPLUS_CODES)):

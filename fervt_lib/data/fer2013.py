@@ -77,7 +77,10 @@ def parse_faces(path: Path, write: Write) -> dict[str, np.ndarray]:
             splits.append(look_up(path, chunk["Usage"], SPLIT_CODES))
             labels.append(look_up(path, chunk["emotion"], LABELS))
             bar.update(len(chunk))
-    return {"split": np.concatenate(splits), "label": np.concatenate(labels)}
+    splits = np.concatenate(splits)
+    if absent := [usage for usage, code in SPLIT_CODES.items() if code not in splits]:
+        raise DataError(f"{path} has no {absent[0]} faces; the file is cut short: fetch it again")
+    return {"split": splits, "label": np.concatenate(labels)}
 
 
 def chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
@@ -87,22 +90,31 @@ def chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
         with open(path, "rb") as raw:
             opener = gzip.open if raw.read(2) == b"\x1f\x8b" else open
         with opener(path, "rb") as file:
-            encoding = encoding_of(file.peek(2))
-            for chunk in pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=rows, encoding=encoding):
-                if chunk.empty:
-                    raise DataError(f"{path}: a header and no faces; fetch the file again")
-                if not isinstance(chunk.index, pd.RangeIndex):
-                    raise DataError(f"{path}, row 2: more fields than the header has names; fetch the file again")
-                yield chunk.rename(columns=str.strip)
+            how = {"encoding": encoding_of(file.peek(2)), "dtype": str, "keep_default_na": False, "chunksize": rows}
+            with pd.read_csv(file, **how) as reader:
+                for chunk in reader:
+                    _check_chunk(path, chunk)
+                    yield chunk.rename(columns=str.strip)
     except UnicodeError as error:
         raise DataError(f"{path}: not a text file ({error}); fetch the file again") from error
     except DAMAGE as error:
         raise DataError(f"{path}: damaged or cut short ({error}); fetch the file again") from error
 
 
+def _check_chunk(path: Path, chunk: pd.DataFrame) -> None:
+    if chunk.empty:
+        raise DataError(f"{path}: a header and no faces; fetch the file again")
+    if not isinstance(chunk.index, pd.RangeIndex):
+        raise DataError(f"{path}, row 2: more fields than the header has names; fetch the file again")
+
+
 def require_columns(path: Path, chunk: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    if absent := [name for name in columns if name not in chunk.columns]:
-        raise DataError(f"{path}: no column {', '.join(absent)}; its header reads {', '.join(chunk.columns)}")
+    for name in columns:
+        if (found := list(chunk.columns).count(name)) != 1:
+            raise DataError(
+                f"{path}: {f'{found} columns' if found else 'no column'} {name}; its header reads "
+                f"{', '.join(chunk.columns)[:200]}; fetch the file again"
+            )
 
 
 def look_up(path: Path, column: pd.Series, codes: dict[str, int]) -> np.ndarray:

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from .cache import Write, cached
 from .faces import DataError, Faces, Pictures
 from .fer2013 import SIDE, SPLIT_CODES, SPLITS, chunks, find_face_file, look_up, parse_faces, require_columns
-from .files import Layout, find_root, fingerprint, list_folder, read_picture, read_text
+from .files import Layout, find_root, fingerprint, list_folder, match_rows, read_picture, read_text
 from .labels import EXPRESSIONS, VOTE_COLUMNS
 
 VOTE_FILES = ("fer2013new.csv", "fer2013new.csv.gz")
@@ -114,7 +114,7 @@ def ferplus_layout(root: Path) -> Layout:
     if folder := _picture_folder(root):
         parts = [folder / name for name in PICTURE_FOLDERS.values()]
         sources = [path for part in parts if part.is_dir() for path in list_folder(part)]
-        pictures = [part / name for part in parts for name in _parse_label_file(part / "label.csv", folder)[0]]
+        pictures = [part / name for part in parts for name in _parse_label_file(part / "label.csv", folder)[0].values()]
         return Layout("pictures with label.csv", sources, pictures, size=(SIDE, SIDE))
     raise _missing(root)
 
@@ -134,18 +134,20 @@ def _parse_votes(path: Path) -> tuple[pd.Series, np.ndarray, np.ndarray]:
     require_columns(path, table, ("Usage", "Image name", *VOTE_COLUMNS))
     return (
         table["Image name"].str.strip(),
-        _votes(path, table[list(VOTE_COLUMNS)], 2),
+        _votes(path, table[list(VOTE_COLUMNS)].set_axis(table.index + 2), range(9, 11)),
         look_up(path, table["Usage"], SPLIT_CODES),
     )
 
 
-def _votes(path: Path, columns: pd.DataFrame, first_row: int) -> np.ndarray:
+def _votes(path: Path, columns: pd.DataFrame, sums: range) -> np.ndarray:
+    """`(n, 10)` uint8. columns: as text, indexed by row of the file. sums: what the votes on a face may come to."""
     votes = columns.apply(pd.to_numeric, errors="coerce")
-    bad = ~(votes.isin(range(11)).all(axis=1) & votes.sum(axis=1).le(10))
-    if bad.any():
-        row = int(bad.to_numpy().argmax())
+    good = votes.isin(range(11)).all(axis=1) & votes.sum(axis=1).isin(sums)
+    if not good.all():
+        row = good.idxmin()
         raise DataError(
-            f"{path}, row {row + first_row}: votes {list(columns.iloc[row])} are not counts up to 10 in all"
+            f"{path}, row {row}: votes {list(columns.loc[row])} are not counts of {sums[0]} to {sums[-1]} in all; "
+            "fetch the file again"
         )
     return votes.to_numpy(np.uint8)
 
@@ -163,16 +165,22 @@ def _parse_csv_pair(face_file: Path, vote_file: Path, write: Write) -> dict[str,
 
 
 def _check_join(face_file: Path, vote_file: Path, names: pd.Series, other_usage: np.ndarray) -> None:
-    """Joined by row, checked by name: Usage must agree, and numbers in the names rise but for four known repeats."""
+    """Joined by row, checked by name: Usage must agree, and the numbers in names that come once rise (four repeat)."""
     if other_usage.any():
         row = int(other_usage.argmax()) + 2
-        raise DataError(f"row {row}: Usage differs between {face_file} and {vote_file}; one of them was re-sorted")
-    numbers = names[names.ne("")].str.extract(r"^fer(\d{7})\.png$")[0]
+        raise DataError(
+            f"row {row}: Usage differs between {face_file} and {vote_file}; one of them was re-sorted: fetch both again"
+        )
+    numbers = names[names.ne("")].str.extract(r"^fer([0-9]{7})\.png$")[0]
     if numbers.isna().any():
         row = numbers.index[numbers.isna()][0]
-        raise DataError(f"{vote_file}, row {row + 2}: image name {names[row]!r} is not like fer0000000.png")
-    if (numbers.astype(int).diff() < 0).sum() > max(8, len(numbers) // 1000):
-        raise DataError(f"{vote_file}: its image names are not in FER2013's order; fetch Microsoft's file again")
+        raise DataError(
+            f"{vote_file}, row {row + 2}: image name {names[row]!r} is not like fer0000000.png; fetch it again"
+        )
+    falls = numbers[~numbers.duplicated(keep=False)].astype(int).diff() < 0
+    if falls.any():
+        row = falls.idxmax()
+        raise DataError(f"{vote_file}, row {row + 2}: {names[row]} is out of FER2013's order; fetch the file again")
 
 
 # --- layout 2: pictures and label.csv ----------------------------------------------------------------------------
@@ -181,27 +189,30 @@ def _check_join(face_file: Path, vote_file: Path, names: pd.Series, other_usage:
 def _parse_pictures(folder: Path, write: Write) -> dict[str, np.ndarray]:
     votes, splits = [], []
     for code, name in enumerate(PICTURE_FOLDERS.values()):
-        names, part = _parse_label_file(folder / name / "label.csv", folder)
-        for row, file in enumerate(tqdm(names, desc=name, leave=False), 1):
-            path = folder / name / file
-            if not path.is_file():
-                raise DataError(f"{path} is missing, though row {row} of {path.parent / 'label.csv'} names it")
-            write(read_picture(path, folder, "L", (SIDE, SIDE)))
+        place, label_file = folder / name, folder / name / "label.csv"
+        names, part = _parse_label_file(label_file, folder)
+        match_rows(label_file, names, (path for path in list_folder(place) if path != label_file), place)
+        for file in tqdm(names.values(), desc=name, leave=False):
+            write(read_picture(place / file, folder, "L", (SIDE, SIDE)))
         votes.append(part)
         splits.append(np.full(len(names), code, np.uint8))
     votes = np.concatenate(votes)
     return {"votes": votes, "split": np.concatenate(splits), "named": np.ones(len(votes), bool)}
 
 
-def _parse_label_file(path: Path, folder: Path) -> tuple[list[str], np.ndarray]:
-    """File names and `(n, 10)` votes of a label.csv, which has no header: name, "(0, 0, 48, 48)", ten counts."""
+def _parse_label_file(path: Path, folder: Path) -> tuple[dict[int, str], np.ndarray]:
+    """File names by row and `(n, 10)` votes of a label.csv, which has no header: name, "(0, 0, 48, 48)", ten counts."""
     if not path.is_file():
-        raise DataError(f"{path} is missing: each of {', '.join(PICTURE_FOLDERS.values())} must hold a label.csv")
+        raise DataError(
+            f"{path} is missing: each of {', '.join(PICTURE_FOLDERS.values())} must hold a label.csv; fetch it again"
+        )
+    lines = {row: line for row, line in enumerate(read_text(path, folder).splitlines(), 1) if line.strip()}
     try:
-        rows = [row for row in csv.reader(read_text(path, folder).splitlines()) if row]
+        rows = {row: next(csv.reader([line])) for row, line in lines.items()}
     except csv.Error as error:
         raise DataError(f"{path}: not a table ({error}); fetch the file again") from error
-    for number, row in enumerate(rows, 1):
+    for number, row in rows.items():
         if len(row) != 12 or not re.fullmatch(r"[\w-]+\.png", row[0]):
             raise DataError(f"{path}, row {number}: not a picture's name, a box and ten votes; fetch the file again")
-    return [row[0] for row in rows], _votes(path, pd.DataFrame([row[2:] for row in rows]), 1)
+    votes = pd.DataFrame([row[2:] for row in rows.values()], index=list(rows))
+    return {number: row[0] for number, row in rows.items()}, _votes(path, votes, range(11))

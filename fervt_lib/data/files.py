@@ -3,6 +3,7 @@
 import codecs
 import hashlib
 import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -76,6 +77,25 @@ def list_pictures(folder: Path) -> list[Path]:
     return pictures
 
 
+def match_rows(file: Path, names: dict[int, str], pictures: Iterable[Path], place: Path) -> None:
+    """Raise DataError unless each of the pictures in the folder `place` is named by one row of `file`.
+
+    Args:
+        names: of the pictures, by number of the row.
+    """
+    unnamed, seen = {path.name for path in pictures}, set()
+    for row, name in names.items():
+        if name in seen:
+            raise DataError(f"{file}, row {row} names {name} a second time; fetch the file again")
+        if name not in unnamed:
+            raise DataError(f"{file}, row {row} names {name}, which is not in {place}; unpack the pictures again")
+        seen.add(name)
+        unnamed.remove(name)
+    if unnamed:
+        first = place / min(unnamed)
+        raise DataError(f"{first}: no row of {file} names it (pictures like that: {len(unnamed)}); {LEFT_OVER}")
+
+
 def fingerprint(files: Iterable[Path]) -> str:
     """Name, size and time of every source file, in order: when one changes, the cache is made again.
 
@@ -94,8 +114,12 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 def refuse_outside(path: Path, root: Path) -> None:
     """Raise DataError where `path` is, or lies behind, a symbolic link that leads out of the folder `root`."""
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise DataError(f"{path} is a link out of {root}, to {path.resolve()}; put the file itself in its place")
+    try:
+        place = path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: Python 3.11 and 3.12 meet a link to itself with it
+        raise DataError(f"{path} cannot be read ({error}); put the file itself in its place") from error
+    if not place.is_relative_to(root.resolve()):
+        raise DataError(f"{path} is a link out of {root}, to {place}; put the file itself in its place")
 
 
 def encoding_of(start: bytes) -> str:
@@ -131,9 +155,11 @@ def read_picture(path: Path, root: Path, mode: str, size: tuple[int, int] | None
     """
     refuse_outside(path, root)
     try:
-        with Image.open(path, formats=("JPEG", "PNG")) as picture:
-            _check_header(path, picture, size)
-            return np.asarray(picture.convert(mode))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("JPEG", "PNG")) as picture:
+                _check_header(path, picture, size)
+                return np.asarray(picture.convert(mode))
     except DataError:
         raise
     except Exception as error:  # Pillow meets damage with errors of many kinds

@@ -7,6 +7,7 @@ Two layouts are read, and the dataset's folder may be the one that holds them or
 """
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,17 @@ from tqdm.auto import tqdm
 
 from .cache import Write, cached
 from .faces import DataError, Faces, Pictures, unanimous
-from .files import LEFT_OVER, Layout, find_root, fingerprint, list_folder, list_pictures, read_picture, read_text
+from .files import (
+    LEFT_OVER,
+    Layout,
+    find_root,
+    fingerprint,
+    list_folder,
+    list_pictures,
+    match_rows,
+    read_picture,
+    read_text,
+)
 from .labels import EXPRESSIONS, RAFDB_CODES
 
 SIDE = 100
@@ -51,11 +62,16 @@ def load_rafdb(split: str = "train", *, seed: int = 0, root: str | Path | None =
     Raises:
         DataError: a file is missing, damaged or left over; the message names file, row and the way out.
         ValueError: no such split.
+
+    Warns:
+        UserWarning: the numbers in the names of the train or the test pictures do not run from 1.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: RAF-DB has {', '.join(SPLITS)}")
     root = find_root("rafdb") if root is None else Path(root)
     _, parts = _find(root)
+    for part in PARTS:
+        _warn_of_gaps(root, part, parts[part])
     faces = _in_order(parts)
     pictures, labels = [path for path, _ in faces], torch.tensor([label for _, label in faces])
     table = cached("rafdb", root, fingerprint(pictures), (3, SIDE, SIDE), lambda write: _parse(pictures, root, write))
@@ -105,22 +121,21 @@ def _find(root: Path) -> tuple[str, dict[str, Labels]]:
     raise DataError(f"no RAF-DB in {root}. {HOW_TO_GET} With no download: load('drawn').")
 
 
+def _warn_of_gaps(root: Path, part: str, pictures: Labels) -> None:
+    """RAF-DB numbers its pictures, train and test each from 1."""
+    numbers = sorted(int(number) for path in pictures for number in re.findall(r"\d+", path.stem))
+    if numbers != list(range(1, len(pictures) + 1)):
+        warnings.warn(f"{root}: its {part} pictures are not numbered 1 to {len(pictures)}; is it whole?", stacklevel=3)
+
+
 # --- layout 1: official ------------------------------------------------------------------------------------------
 
 
 def _official(folder: Path, root: Path) -> dict[str, Labels]:
     file, place = folder / "EmoLabel" / "list_patition_label.txt", folder / "Image" / "aligned"
-    unnamed, parts = set(list_pictures(place)), {part: {} for part in PARTS}
-    for row, part, name, label in _label_rows(file, root):
-        path = place / name
-        if path in parts[part]:
-            raise DataError(f"{file}, row {row} names {name} a second time; fetch the file again")
-        if path not in unnamed:
-            raise DataError(f"{file}, row {row} names {name}, which is not in {place}; unpack the pictures again")
-        unnamed.remove(path)
-        parts[part][path] = label
-    if unnamed:
-        raise DataError(f"{min(unnamed)}: no row of {file} names it (pictures like that: {len(unnamed)}); {LEFT_OVER}")
+    pictures, rows = list_pictures(place), list(_label_rows(file, root))
+    match_rows(file, {row: name for row, _, name, _ in rows}, pictures, place)
+    parts = {part: {place / name: label for _, of, name, label in rows if of == part} for part in PARTS}
     if absent := [part for part in PARTS if not parts[part]]:
         raise DataError(f"{file} has no {absent[0]} faces; the file is cut short: fetch it again")
     return parts
