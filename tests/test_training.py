@@ -291,7 +291,7 @@ def test_a_fold_of_ckplus_is_trained_and_then_tested_on_the_faces_that_were_kept
     ckplus_tree, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("FERVT_DATA", str(ckplus_tree("ck48").parent))
-    small = ["--preset", "tiny", "--epochs", "1", "--batch-size", "8"]
+    small = ["--precision", "no", "--preset", "tiny", "--epochs", "1", "--batch-size", "8"]
     training.main(["--dataset", "ckplus", "--fold", "1", "--folder", str(tmp_path / "run"), *small])
     evaluation.main(["--dataset", "ckplus", "--checkpoint", str(tmp_path / "run" / "model.safetensors")])
     said, warned = capsys.readouterr()
@@ -304,4 +304,4 @@ def test_a_dataset_or_fold_that_is_none_ends_the_command_with_a_message(tmp_path
         (["--dataset", "ckplus", "--fold", "10"], "0 to 9"),
     ):
         with pytest.raises(SystemExit, match=message):
-            training.main([*arguments, "--folder", str(tmp_path)])
+            training.main([*arguments, "--precision", "no", "--folder", str(tmp_path)])
