@@ -38,7 +38,7 @@ from .data import (
     load,
     shared,
 )
-from .model import FERVT, FERVT_Compact_Weights, face_transforms, load_weights
+from .model import FERVT, CheckpointError, FERVT_Compact_Weights, face_transforms, load_weights
 
 PROTOCOLS = ("majority", "argmax")
 
@@ -199,9 +199,16 @@ def report_average(together: dict) -> str:
 
 
 def recipe_of(checkpoint: Path) -> dict:
-    """The recipe in the JSON beside a weights file; empty where there is none."""
+    """The recipe in the JSON beside a weights file; empty where there is none.
+
+    Raises:
+        CheckpointError: the JSON is damaged.
+    """
     made = checkpoint.with_suffix(".json")
-    return json.loads(made.read_text()).get("recipe", {}) if made.is_file() else {}
+    try:
+        return json.loads(made.read_text()).get("recipe", {}) if made.is_file() else {}
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{made}: no readable JSON ({error}); copy it again, or remove it") from error
 
 
 def _place(dataset: str, split: str | None, classes: int, recipe: dict) -> tuple[str, dict]:
@@ -227,11 +234,15 @@ def warn_of_shared(recipe: dict, dataset: str, split: str, options: dict) -> lis
         for what, count in shared(train, faces).items():
             if count:
                 said.append(f"{name}: {count:,} {what} of {split} are in the training set of these weights too")
-    return said
+    if recipe.get("start"):  # weights that began from others have seen the faces of those too
+        said += warn_of_shared(recipe_of(Path(recipe["start"])), dataset, split, options)
+    return list(dict.fromkeys(said))
 
 
-def _check_folds(recipes: list[dict]) -> None:
+def _check_folds(recipes: list[dict], dataset: str, split: str | None) -> None:
     """Several weights are the folds of one cross-validation, or their mean says nothing."""
+    if dataset != "ckplus" or split not in (None, "test", "validation"):
+        raise ValueError("several weights: only folds of CK+ have a mean, with --dataset ckplus, test or validation")
     folds = [recipe.get("fold") for recipe in recipes if recipe.get("dataset") == "ckplus"]
     if len(folds) < len(recipes) or len({recipe["classes"] for recipe in recipes}) > 1:
         raise ValueError("several weights: they must be folds of CK+, all with 7 or all with 8 classes")
@@ -250,7 +261,8 @@ def _evaluate_file(path: Path, args: argparse.Namespace) -> dict:
             print(f"warning: {text}", file=sys.stderr)
     if args.json:
         mirror = "" if not args.no_mirror else "-no-mirror"
-        written = path.with_suffix(f".{args.dataset}-{split}{mirror}.json")
+        classes = f"-{options['classes']}" if "classes" in options else ""
+        written = path.with_suffix(f".{args.dataset}-{split}{classes}{mirror}.json")
         written.write_text(json.dumps(scores, indent=1) + "\n")
     return scores
 
@@ -268,15 +280,21 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--dataset", choices=sorted(LOADERS), default="ferplus")
     parser.add_argument("--classes", type=int, choices=(7, 8), default=7, help="of CK+, for weights from elsewhere")
-    parser.add_argument("--split", choices=("train", "validation", "test", "all"), help="default: test")
+    parser.add_argument(
+        "--split",
+        choices=("train", "validation", "test", "all"),
+        help="default: test; all for CK+ and weights from elsewhere",
+    )
     parser.add_argument(
         "--no-mirror", action="store_true", help="predict from the face alone, not its mirror image too"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object, and write it beside the checkpoint")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object, and write each weights' scores beside them"
+    )
     args = parser.parse_args(arguments)
     try:
         if len(args.checkpoint) > 1:
-            _check_folds([recipe_of(path) for path in args.checkpoint])
+            _check_folds([recipe_of(path) for path in args.checkpoint], args.dataset, args.split)
         all_scores = [_evaluate_file(path, args) for path in args.checkpoint]
     except ValueError as error:  # DataError, CheckpointError, a split that the dataset lacks
         sys.exit(f"error: {error}")

@@ -151,6 +151,7 @@ class _Run:
             raise ValueError(f"{len(faces)} faces make no batch of {recipe.batch_size}: lower batch_size")
         self.schedule = _schedule(recipe, self.optimizer.optimizer, steps=recipe.epochs * len(self.loader))
         self.history: list[dict] = []
+        self.start_sha256 = _sha256(recipe.start) if recipe.start else None
 
     def epoch(self, epoch: int) -> float:
         """One pass over the training faces; returns the mean loss. Its random numbers come from seed and epoch."""
@@ -204,6 +205,7 @@ class _Run:
             "schedule": {k: v for k, v in self.schedule.state_dict().items() if not callable(v)},
             "groups": state["param_groups"],
             "history": self.history,
+            "start_sha256": self.start_sha256,
         }
         write_safetensors(self.checkpoint, tensors, {name: json.dumps(value) for name, value in facts.items()})
 
@@ -222,11 +224,11 @@ class _Run:
         state = {i: _laid_out_as(p, _part(tensors, f"optimizer.{i}.")) for i, p in enumerate(params)}
         self.optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
         self.schedule.load_state_dict(facts["schedule"])
-        self.history = facts["history"]
+        self.history, self.start_sha256 = facts["history"], facts.get("start_sha256")
         return facts["epochs_done"]
 
     def _check_recipe(self, found: dict) -> None:
-        mine = asdict(self.recipe)
+        mine, found = asdict(self.recipe), asdict(Recipe()) | found  # a field that is younger had its default
         if differs := [
             f"{name} {found.get(name)!r}, not {mine[name]!r}" for name in mine if found.get(name) != mine[name]
         ]:
@@ -241,7 +243,7 @@ class _Run:
         facts = {
             "classes": list(EXPRESSIONS),
             "recipe": asdict(self.recipe),
-            "start_sha256": _sha256(self.recipe.start) if self.recipe.start else None,
+            "start_sha256": self.start_sha256,
             "augmentation": {"class": type(self.augment).__name__, **asdict(self.augment)},
             "hardware": f"{self.accelerator.num_processes} × {self.accelerator.device.type}",
             "threads": torch.get_num_threads(),

@@ -53,7 +53,21 @@ def test_a_folder_that_is_there_is_left_alone_and_a_failure_leaves_none(tmp_path
     monkeypatch.setattr("PIL.Image.Image.save", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(DataError, match="out cannot be written: disk full"):
         write_augmented(faces, tmp_path / "out")
-    assert not (tmp_path / "out").exists() and not list((tmp_path / "mine").iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"] and not list((tmp_path / "mine").iterdir())
+
+
+def test_a_folder_beside_is_never_touched(tmp_path):
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "mine.txt").write_text("mine")
+    write_augmented(load_drawn("train", count=8), tmp_path / "out", copies=1)
+    assert (tmp_path / "out.part" / "mine.txt").read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("wrong", [{"copies": 0}, {"vertical_flips": 1.5}, {"rare_share": -1}])
+def test_a_number_out_of_its_range_is_refused_before_anything_is_written(tmp_path, wrong):
+    with pytest.raises(ValueError, match="at least"):
+        write_augmented(load_drawn("train", count=8), tmp_path / "out", **wrong)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_says_how_many_of_each_it_wrote(ferplus_tree, tmp_path, monkeypatch, capsys):

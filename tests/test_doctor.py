@@ -1,5 +1,6 @@
 """The doctor says what a folder holds, what is odd and every fault, and changes nothing."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -59,12 +60,22 @@ def test_identical_pictures_are_told_from_those_in_two_splits_and_with_two_label
     said, sound = look("rafdb", root)
     assert sound and "odd: identical pictures: 6 in 3 groups" in said
     assert "odd: identical pictures in two splits: 2 in 1 groups, such as\n       DATASET/train/4/" in said
-    unlike = train["2"][0].relative_to(root)
-    assert f"odd: identical pictures with different labels: 2 in 1 groups, such as\n       {unlike}" in said
+    unlike = train["2"][0].relative_to(root), train["3"][0].relative_to(root)
+    assert f"labels: 2 in 1 groups, such as\n       {unlike[0]} (train, fear) = {unlike[1]} (train, disgust)" in said
+
+
+def test_of_many_copies_one_of_each_split_is_shown(look, rafdb_tree):
+    root = rafdb_tree("kaggle")
+    for path in root.glob("DATASET/*/1/*"):
+        Image.new("RGB", (100, 100)).save(path)
+    said, _ = look("rafdb", root)
+    shown = re.search("in two splits: 11 in 1 groups, such as\n.*", said)[0]
+    assert "(train, surprise)" in shown and "(test, surprise)" in shown and shown.endswith("and 8 more")
 
 
 def test_every_bad_picture_is_named_not_only_the_first(look, rafdb_tree):
     root = rafdb_tree("kaggle")
+    (root / KAGGLE_TEST / "7/test_00002_aligned.jpg").rename(root / KAGGLE_TEST / "7/test_00012_aligned.jpg")
     damaged = [root / KAGGLE_TEST / name for name in ("3/test_00001_aligned.jpg", "1/test_00003_aligned.jpg")]
     cut(damaged[0], 300)
     picture(1).resize((90, 90)).save(damaged[1])
@@ -74,6 +85,7 @@ def test_every_bad_picture_is_named_not_only_the_first(look, rafdb_tree):
     faults = [line for line in said.splitlines() if line.startswith("fault: ")]
     assert [any(str(path) in line for line in faults) for path in (*damaged, bombed)] == [True] * 3 and len(faults) == 3
     assert "90×90 pixels, not 100×100" in said
+    assert "odd: " in said and "test pictures are not numbered 1 to 7" in said  # a fault hides no oddity
 
 
 def test_many_faults_are_counted(look, rafdb_tree):
@@ -99,9 +111,25 @@ def test_ckplus_has_no_splits_and_says_what_its_loader_warns_of(look, ckplus_tre
     said, sound = look("ckplus", ckplus_tree("official"))
     assert sound and "layout: official, cohn-kanade-images with Emotion" in said
     assert line_of(said, "neutral") == ["neutral", "11"] and "all: 11 faces of neutral, 327 are known" in said
+    assert line_of(said, "subjects") == ["subjects", "11"] and "all: 11 subjects, 118 are known" in said
     assert "odd: CK+ all: no face was found in 44 of 44 pictures" in said
     said, sound = look("ckplus", ckplus_tree("ck48"))
     assert sound and "layout: CK+48" in said and line_of(said, "neutral") == ["neutral", "0"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_a_loader_warns_of_is_said_once_and_as_an_oddity(look, ckplus_tree):
+    root = ckplus_tree("official")
+    next(root.glob("cohn-kanade-images/S010/001/*2.png")).unlink()
+    said, sound = look("ckplus", root)
+    assert sound and said.count("its frames do not run from 1 to its peak") == 1
+
+
+def test_a_picture_that_is_missing_is_named_by_the_row_that_asks_for_it(look, ferplus_tree):
+    root = ferplus_tree("pictures")
+    (root / "data/FER2013Train/fer0000001.png").unlink()
+    said, sound = look("ferplus", root)
+    assert not sound and "row 2 names fer0000001.png" in said and said.count("fault: ") == 1
 
 
 @pytest.mark.parametrize(
@@ -111,6 +139,7 @@ def test_ckplus_has_no_splits_and_says_what_its_loader_warns_of(look, ckplus_tre
 def test_ferplus_names_its_layout(look, ferplus_tree, layout, name):
     said, sound = look("ferplus", ferplus_tree(layout))
     assert sound and f"layout: {name}" in said and line_of(said, "all") == ["all", "3", "1", "2"]
+    assert "faces (majority):" in said
 
 
 def test_rows_of_a_table_are_named_by_their_line(look, ferplus_tree):
@@ -120,7 +149,11 @@ def test_rows_of_a_table_are_named_by_their_line(look, ferplus_tree):
     lines[2] = lines[2].split(",")[0] + "," + lines[1].split(",")[1] + ",Training"  # face 1 gets the pixels of face 0
     file.write_text("\n".join(lines))
     said, sound = look("fer2013", root)
-    assert sound and "identical pictures: 2 in 1 groups, such as\n       row 2 (train) = row 3 (train)" in said
+    assert (
+        sound
+        and "identical pictures: 2 in 1 groups, such as\n       row 2 (train, happiness) = row 3 (train, neutral)"
+        in said
+    )
     assert "identical pictures with different labels: 2 in 1 groups" in said
 
 

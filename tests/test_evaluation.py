@@ -7,7 +7,7 @@ import torch
 from torchvision.transforms.v2.functional import horizontal_flip
 
 from fervt_lib import fervt_compact
-from fervt_lib.data import EXPRESSIONS, load_ferplus
+from fervt_lib.data import EXPRESSIONS, load_ckplus, load_drawn, load_ferplus, shared
 from fervt_lib.evaluation import (
     absent_expressions,
     average,
@@ -198,3 +198,28 @@ def test_an_answer_that_a_dataset_lacks_is_ruled_out_and_no_other():
     assert absent_expressions("rafdb") == absent_expressions("fer2013") == [7] and absent_expressions("ferplus") == []
     kept = rule_out(torch.tensor([[0.5, 0.3, 0.2]]), [0])
     torch.testing.assert_close(kept, torch.tensor([[0.0, 0.6, 0.4]]))
+
+
+def test_people_of_two_datasets_are_not_taken_for_each_other(ck_weights):
+    people = load_ckplus("all"), load_drawn("train", count=80)
+    assert set(people[0].subjects.tolist()) & set(people[1].identities.tolist())  # by number alone
+    assert shared(*people) == {"faces": 0} and shared(people[0], people[0]) == {"faces": 33, "subjects": 11}
+
+
+def test_faces_that_the_weights_before_were_trained_on_are_warned_of_too(ck_weights):
+    recipe = {"dataset": "ckplus", "fold": 2, "classes": 7, "start": ck_weights(0)}
+    test = "ckplus", "test", {"fold": 2, "classes": 7}
+    assert warn_of_shared(recipe | {"start": ""}, *test) == []
+    assert any("3 faces of test" in said for said in warn_of_shared(recipe, *test))
+
+
+@pytest.mark.parametrize("options", [["--dataset", "ferplus"], ["--dataset", "ckplus", "--split", "all"]])
+def test_a_mean_over_what_are_no_folds_is_refused(ck_weights, options):
+    with pytest.raises(SystemExit, match="only folds of CK"):
+        main([*options, "--checkpoint", ck_weights(0), ck_weights(1)])
+
+
+def test_a_damaged_record_beside_the_weights_is_named(checkpoint):
+    checkpoint.with_suffix(".json").write_text("{")
+    with pytest.raises(SystemExit, match="w.json: no readable JSON"):
+        main(["--checkpoint", str(checkpoint)])

@@ -3,6 +3,7 @@
 import errno
 import gzip
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -275,3 +276,17 @@ def test_damage_is_named_and_nothing_is_cached(ferplus_tree, wrong):
     with pytest.raises(DataError, match=message):
         load_ferplus("train", root=root)
     assert not cache_of(root).exists() or not list(cache_of(root).iterdir())
+
+
+def test_the_pictures_are_read_with_the_file_of_faces_beside_them(ferplus_tree):
+    root = ferplus_tree("pictures")
+    expected = load_ferplus("train", root=root).images
+    shutil.copy(ferplus_tree("csv") / "fer2013.csv", root)
+    assert torch.equal(load_ferplus("train", root=root).images, expected)
+
+
+def test_votes_without_faces_are_told_what_they_lack(ferplus_tree):
+    root = ferplus_tree("csv")
+    (root / "fer2013.csv").unlink()
+    with pytest.raises(DataError, match="fer2013new.csv is there, but not the faces, fer2013.csv"):
+        load_ferplus("train", root=root)

@@ -15,7 +15,15 @@ import torch
 from fervt_lib import evaluation, training
 from fervt_lib.data import Augment, Faces
 from fervt_lib.evaluation import predict
-from fervt_lib.model import PRESETS, CheckpointError, fervt_compact, load_weights, save_weights
+from fervt_lib.model import (
+    PRESETS,
+    CheckpointError,
+    fervt_compact,
+    load_weights,
+    read_safetensors,
+    save_weights,
+    write_safetensors,
+)
 from fervt_lib.training import Recipe, _Run, to_model_input, train
 
 RECIPE = Recipe(dataset="random", epochs=3, batch_size=32, precision="no")  # 3 steps an epoch
@@ -305,3 +313,15 @@ def test_a_dataset_or_fold_that_is_none_ends_the_command_with_a_message(tmp_path
     ):
         with pytest.raises(SystemExit, match=message):
             training.main([*arguments, "--precision", "no", "--folder", str(tmp_path)])
+
+
+def test_a_checkpoint_from_before_a_field_of_the_recipe_was_there_is_gone_on_with(tmp_path):
+    short_run(tmp_path)
+    tensors, metadata = read_safetensors(tmp_path / "checkpoint.safetensors")
+    recipe = json.loads(metadata["recipe"])
+    for name in ("start", "fold", "classes"):
+        del recipe[name]
+    write_safetensors(tmp_path / "checkpoint.safetensors", tensors, metadata | {"recipe": json.dumps(recipe)})
+    short_run(tmp_path)
+    with pytest.raises(CheckpointError, match="fold 0, not 3"):
+        short_run(tmp_path, fold=3)

@@ -20,11 +20,11 @@ def report(name: str, root: Path, findings: Findings) -> str:
     """Findings as lines a person reads."""
     lines = [f"{name} in {root}", f"layout: {findings.layout}"]
     if not findings.counts.empty:
-        lines += ["", findings.counts.to_string(formatters=["{:,}".format] * len(findings.counts.columns)), ""]
-        lines += [f"odd: {text}" for text in findings.odd] or [
-            "nothing odd: the counts are the known ones, no face twice"
-        ]
-        lines += [f"prepared: it is in {cache_folder()}"]
+        counts = findings.counts.map("{:,}".format).to_string()
+        lines += [f"faces ({findings.protocol}):", "", counts, "", f"prepared: it is in {cache_folder()}"]
+    lines += [f"odd: {text}" for text in findings.odd]
+    if not (findings.odd or findings.faults):
+        lines += ["nothing odd: no count unlike those that are known, no picture twice"]
     lines += [f"fault: {text}" for text in findings.faults[:MOST]]
     if len(findings.faults) > MOST:
         lines += [f"and {len(findings.faults) - MOST:,} faults more"]

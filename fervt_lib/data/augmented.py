@@ -6,12 +6,12 @@ votes. Faces of rare expressions get more copies, and no face is upside down unl
 """
 
 import argparse
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
@@ -42,7 +42,7 @@ def write_augmented(
 
     Args:
         folder: must not be there yet; it appears when all is written.
-        copies: of every face; those of rare expressions come more often, see `repeat_rare`.
+        copies: of every face, at least 1; those of rare expressions come more often, see `repeat_rare`.
         augment: the changes; None means `Augment()`.
         vertical_flips: probability that a copy is upside down. No such face occurs, so a model learns worse with them.
 
@@ -50,22 +50,23 @@ def write_augmented(
         What faces.csv holds: a row per picture, `file`, `row` in the source, `label`, and the votes by expression.
 
     Raises:
-        DataError: the folder is there already, or cannot be written.
+        DataError: the folder is there already, or cannot be written. ValueError: a number out of its range.
     """
     folder = Path(folder)
     if folder.exists():
         raise DataError(f"{folder} is there already; name a new folder, or remove it")
-    part = folder.with_name(f"{folder.name}.part")
+    if copies < 1 or not 0 <= vertical_flips <= 1:
+        raise ValueError(f"copies {copies}, vertical_flips {vertical_flips}: at least 1, and from 0 to 1")
     generator = torch.Generator().manual_seed(seed)
     chosen = [i for _ in range(copies) for i in repeat_rare(faces, rare_share, generator).indices]
+    changed = _changed(faces, chosen, augment or Augment(), vertical_flips, generator)
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        for name in EXPRESSIONS:
-            (part / name).mkdir(parents=True)
-        changed = _changed(faces, chosen, augment or Augment(), vertical_flips, generator)
-        table = pd.DataFrame(_write_pictures(part, faces, chosen, changed))
-        table.to_csv(part / "faces.csv", index=False)
-        part.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
+            part = Path(beside) / folder.name
+            table = pd.DataFrame(_write_pictures(part, faces, chosen, changed))
+            table.to_csv(part / "faces.csv", index=False)
+            part.rename(folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error}. Make room, or name another folder") from error
     return table
@@ -83,9 +84,11 @@ def _changed(
 
 
 def _write_pictures(part: Path, faces: Faces, chosen: list[int], changed: Iterator[Tensor]) -> Iterator[dict]:
-    copies = Counter()
+    for name in EXPRESSIONS:
+        (part / name).mkdir(parents=True)
+    labels, copies = faces.labels, Counter()
     for i, image in zip(chosen, changed, strict=True):
-        label, row = EXPRESSIONS[faces.labels[i]], int(faces.rows[i])
+        label, row = EXPRESSIONS[labels[i]], int(faces.rows[i])
         copies[row] += 1
         file = f"{label}/{row:07}-{copies[row]}.png"
         to_pil_image(to_dtype(image, torch.uint8, scale=True)).save(part / file)
@@ -112,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     dataset, out = args.pop("dataset"), args.pop("out")
     try:
         table = write_augmented(load(dataset, "train"), out, augment=augment, **args)
-    except DataError as error:
+    except ValueError as error:  # DataError, a number out of its range
         sys.exit(f"error: {error}")
     print(f"{out}: {len(table):,} pictures")
     print(table["label"].value_counts().reindex(EXPRESSIONS, fill_value=0).to_string())

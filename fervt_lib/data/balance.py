@@ -13,7 +13,12 @@ def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Subse
     Repeat-factor sampling, as LVIS (Gupta, Dollár and Girshick 2019) does it for rare objects: half-way, on a log
     scale, from the set as it is to one where every expression has at least that share. What the factor has behind the
     point is the probability of one more copy. No picture is copied.
+
+    Raises:
+        ValueError: a share below 0.
     """
+    if share < 0:
+        raise ValueError(f"share {share}: a share of the labels, at least 0")
     labels = faces.labels
     frequency = labels.bincount(minlength=len(EXPRESSIONS)) / len(labels)
     factors = (share / frequency).sqrt().clamp(min=1)[labels]

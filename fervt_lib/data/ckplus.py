@@ -117,8 +117,8 @@ def ckplus_layout(root: Path) -> Layout:
     frames, whole = _find(root, 7)
     paths = [frame.path for frame in frames]
     if whole:
-        return Layout("official, cohn-kanade-images with Emotion", paths, paths)
-    return Layout("CK+48", paths, paths, size=(SIDE, SIDE))
+        return Layout("official, cohn-kanade-images with Emotion", paths)
+    return Layout("CK+48", paths, size=(SIDE, SIDE))
 
 
 def _check(split: str, fold: int, classes: int) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .ckplus import ckplus_layout, load_ckplus
+from .ckplus import CKPlusFaces, ckplus_layout, load_ckplus
 from .faces import DataError, Faces
 from .fer2013 import fer2013_layout, load_fer2013
 from .ferplus import ferplus_layout, load_ferplus
@@ -16,7 +16,7 @@ from .labels import EXPRESSIONS
 from .rafdb import load_rafdb, rafdb_layout
 from .twins import find_twins
 
-ALL = "all"
+ALL, SUBJECTS = "all", "subjects"  # rows below those of the expressions
 SHOWN = 3  # examples of each oddity, and faces of each example
 SPLITS = ("train", "validation", "test")
 
@@ -37,9 +37,13 @@ class Dataset(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """Of one folder: counts (a column per part), oddities that keep nothing from being read, faults that do."""
+    """Of one folder: counts (a column per part), oddities that keep nothing from being read, faults that do.
+
+    `protocol` says which faces are counted.
+    """
 
     layout: str
+    protocol: str
     counts: pd.DataFrame
     odd: list[str]
     faults: list[str]
@@ -52,28 +56,31 @@ def examine(name: str, root: Path) -> Findings:
         name: "ckplus", "fer2013", "ferplus" or "rafdb".
 
     Returns:
-        Where the layout is whole but pictures are not, every one of them is named among the faults; what keeps the
-        layout itself from being read is named alone.
+        Where pictures are bad, every one of them is named among the faults; what keeps the layout itself from being
+        read is named alone.
     """
-    dataset = DATASETS[name]
-    try:
-        layout = dataset.layout(root)
-    except DataError as error:
-        return Findings("not found", pd.DataFrame(), [], [str(error)])
+    dataset, layout = DATASETS[name], None
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
+            layout = dataset.layout(root)
             parts = dataset.parts(root, layout)
         except DataError as error:
-            return Findings(layout.name, pd.DataFrame(), [], list(_bad_pictures(layout, root)) or [str(error)])
+            bad = _bad_pictures(layout, root) if layout else []
+            faults = dict.fromkeys([str(error), *bad])
+            return Findings(layout.name if layout else "not found", "", pd.DataFrame(), _unique(said), list(faults))
     counts = pd.DataFrame({part: _count(sets) for part, sets in parts.items()})
-    odd = list(dict.fromkeys(str(warning.message) for warning in said))
-    odd += [*_unlike(counts, dataset.known(layout)), *_twins(parts, layout, root)]
-    return Findings(layout.name, counts, odd, [])
+    odd = [*_unique(said), *_unlike(counts, dataset.known(layout)), *_twins(parts, layout, root)]
+    protocol = next(iter(parts.values()))[0].protocol
+    return Findings(layout.name, protocol, counts, odd, [])
+
+
+def _unique(said: list[warnings.WarningMessage]) -> list[str]:
+    return list(dict.fromkeys(str(warning.message) for warning in said))
 
 
 def _bad_pictures(layout: Layout, root: Path) -> Iterator[str]:
-    for path in layout.pictures:
+    for path in filter(Path.exists, layout.pictures):
         try:
             read_picture(path, root, layout.mode, layout.size)
         except DataError as error:
@@ -82,25 +89,28 @@ def _bad_pictures(layout: Layout, root: Path) -> Iterator[str]:
 
 def _count(sets: list[Faces]) -> dict[str, int]:
     counts = sum(faces.labels.bincount(minlength=len(EXPRESSIONS)) for faces in sets)
-    return dict(zip(EXPRESSIONS, counts.tolist(), strict=True)) | {ALL: int(counts.sum())}
+    numbers = dict(zip(EXPRESSIONS, counts.tolist(), strict=True)) | {ALL: int(counts.sum())}
+    if isinstance(sets[0], CKPlusFaces):
+        numbers[SUBJECTS] = len(sets[0].subjects.unique())
+    return numbers
 
 
 def _unlike(counts: pd.DataFrame, known: Counts) -> Iterator[str]:
     for part, numbers in known.items():
         for name, number in numbers.items():
             if (found := counts.loc[name, part]) != number:
-                what = "faces in all" if name == ALL else f"faces of {name}"
+                what = {ALL: "faces in all", SUBJECTS: SUBJECTS}.get(name, f"faces of {name}")
                 yield f"{part}: {found:,} {what}, {number:,} are known"
 
 
 def _twins(parts: dict[str, list[Faces]], layout: Layout, root: Path) -> Iterator[str]:
     flat = {(part, i): faces for part, sets in parts.items() for i, faces in enumerate(sets)}
+    labels = {key: faces.labels.tolist() for key, faces in flat.items()}
     groups = [
-        [(key[0], int(flat[key].rows[place]), int(flat[key].labels[place])) for key, place in group]
-        for group in find_twins(flat)
+        [(key[0], labels[key][place], int(flat[key].rows[place])) for key, place in group] for group in find_twins(flat)
     ]
     across = [group for group in groups if len({part for part, _, _ in group}) > 1]
-    unlike = [group for group in groups if len({label for _, _, label in group}) > 1]
+    unlike = [group for group in groups if len({label for _, label, _ in group}) > 1]
     kinds = {"pictures": groups, "pictures in two splits": across, "pictures with different labels": unlike}
     for kind, found in kinds.items():
         if found:
@@ -109,24 +119,31 @@ def _twins(parts: dict[str, list[Faces]], layout: Layout, root: Path) -> Iterato
 
 
 def _members(group: list[tuple[str, int, int]], layout: Layout, root: Path) -> str:
-    first = " = ".join(f"{layout.where(row, root)} ({part})" for part, row, _ in group[:SHOWN])
-    return first + f" and {len(group) - SHOWN} more" * (len(group) > SHOWN)
+    """One face of each part and label first, since that is what a reader looks for."""
+    kinds = {(part, label): (part, label, row) for part, label, row in reversed(group)}
+    order = [*reversed(kinds.values()), *(face for face in group if face not in kinds.values())]
+    shown = [f"{layout.where(row, root)} ({part}, {EXPRESSIONS[label]})" for part, label, row in order[:SHOWN]]
+    return " = ".join(shown) + f" and {len(group) - SHOWN} more" * (len(group) > SHOWN)
 
 
-# --- what is known of each dataset (FER2013, CK+, RAF-DB: as published; FER+: counted in Microsoft's votes) ------
+# --- what is known of each dataset (FER2013, CK+, RAF-DB: as quoted by others; FER+: counted in Microsoft's votes) ---
 
 
-def _known(part: str, counts: str) -> Counts:
+def _known(part: str, counts: str, **more: int) -> Counts:
     """Counts in the order of EXPRESSIONS as text; what does not occur is 0."""
     numbers = dict(zip(EXPRESSIONS, map(int, counts.split()), strict=True))
-    return {part: numbers | {ALL: sum(numbers.values())}}
+    return {part: numbers | {ALL: sum(numbers.values())} | more}
 
 
 def _in_all(**counts: int) -> Counts:
     return {part: {ALL: count} for part, count in counts.items()}
 
 
-KNOWN_FER2013 = _in_all(train=28_709, validation=3_589, test=3_589)
+KNOWN_FER2013 = (
+    _known("train", "4965 7215 3171 4830 3995 436 4097 0")
+    | _known("validation", "607 895 415 653 467 56 496 0")
+    | _known("test", "626 879 416 594 491 55 528 0")
+)
 KNOWN_FERPLUS_PICTURES = _in_all(train=25_045, validation=3_191, test=3_137)
 KNOWN_FERPLUS = (
     _known("train", "8740 7287 3149 3014 2100 119 532 119")
@@ -134,8 +151,8 @@ KNOWN_FERPLUS = (
     | _known("test", "1090 893 396 384 273 18 83 16")
 )
 KNOWN_RAFDB = _known("train", "2524 4772 1290 1982 705 717 281 0") | _known("test", "680 1185 329 478 162 160 74 0")
-KNOWN_CK48 = _known("all", "0 207 249 84 135 177 75 54")
-KNOWN_CKPLUS = _known("all", "327 207 249 84 135 177 75 54")
+KNOWN_CK48 = _known("all", "0 207 249 84 135 177 75 54", subjects=118)
+KNOWN_CKPLUS = _known("all", "327 207 249 84 135 177 75 54", subjects=118)
 
 DATASETS = {
     "ckplus": Dataset(

@@ -43,7 +43,7 @@ def load_fer2013(split: str = "train", *, root: str | Path | None = None) -> Fac
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: FER2013 has {', '.join(SPLITS)}")
     root = find_root("ferplus") if root is None else Path(root)
-    (file,) = fer2013_layout(root).sources
+    file = _face_file(root)
     table = cached("fer2013", root, fingerprint([file]), (1, SIDE, SIDE), lambda write: parse_faces(file, write))
     rows = (table["split"] == SPLITS.index(split)).nonzero().squeeze(1)
     votes = unanimous(table["label"][rows].long())
@@ -52,13 +52,17 @@ def load_fer2013(split: str = "train", *, root: str | Path | None = None) -> Fac
 
 def fer2013_layout(root: Path) -> Layout:
     """The one layout of FER2013 that is read. Raises DataError where it is not there."""
+    return Layout(f"one table, {_face_file(root).name}", [])
+
+
+def _face_file(root: Path) -> Path:
     file = find_face_file(root)
     if file is None:
         raise DataError(
             f"no FER2013 in {root}: it needs fer2013.csv from Kaggle in data/ferplus or $FERVT_DATA/ferplus (folders "
             "of pictures, train/angry/…, are not read); see data/README.md. With no download: load('drawn')."
         )
-    return Layout(f"one table, {file.name}", [file], [])
+    return file
 
 
 def find_face_file(root: Path) -> Path | None:

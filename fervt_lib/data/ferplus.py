@@ -48,8 +48,7 @@ def load_ferplus(split: str = "train", protocol: str = "majority", root: str | P
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: FER+ has {', '.join(SPLITS)}")
     root = find_root("ferplus") if root is None else Path(root)
-    sources = ferplus_layout(root).sources
-    table = cached("ferplus", root, fingerprint(sources), (1, SIDE, SIDE), lambda write: _parse(root, write))
+    table = cached("ferplus", root, fingerprint(_sources(root)), (1, SIDE, SIDE), lambda write: _parse(root, write))
     rows = (table["split"] == SPLITS.index(split)).nonzero().squeeze(1)
     raw_votes = table["votes"][rows]
     kept, votes = choose_faces(raw_votes, table["named"][rows], protocol)
@@ -86,9 +85,12 @@ def choose_faces(raw_votes: torch.Tensor, named: torch.Tensor, protocol: str) ->
 def _csv_pair(root: Path) -> tuple[Path, Path] | None:
     faces = find_face_file(root)
     votes = [root / name for name in VOTE_FILES if (root / name).is_file()]
-    if faces and not votes:
-        raise DataError(f"{root}: {faces.name} is there, but not the votes, fer2013new.csv. {HOW_TO_GET}")
-    return (faces, votes[0]) if faces else None
+    if faces and votes:
+        return faces, votes[0]
+    if (faces or votes) and not _picture_folder(root):
+        found, absent = (faces, "votes, fer2013new.csv") if faces else (votes[0], "faces, fer2013.csv")
+        raise DataError(f"{root}: {found.name} is there, but not the {absent}. {HOW_TO_GET}")
+    return None
 
 
 def _picture_folder(root: Path) -> Path | None:
@@ -110,12 +112,20 @@ def _missing(root: Path) -> DataError:
 def ferplus_layout(root: Path) -> Layout:
     """Which of the two layouts is there. Raises DataError where neither is, or a part of it is missing."""
     if pair := _csv_pair(root):
-        return Layout(f"a pair of tables, {pair[0].name} and {pair[1].name}", list(pair), [])
+        return Layout(f"a pair of tables, {pair[0].name} and {pair[1].name}", [])
     if folder := _picture_folder(root):
         parts = [folder / name for name in PICTURE_FOLDERS.values()]
-        sources = [path for part in parts if part.is_dir() for path in list_folder(part)]
         pictures = [part / name for part in parts for name in _parse_label_file(part / "label.csv", folder)[0].values()]
-        return Layout("pictures with label.csv", sources, pictures, size=(SIDE, SIDE))
+        return Layout("pictures with label.csv", pictures, size=(SIDE, SIDE))
+    raise _missing(root)
+
+
+def _sources(root: Path) -> list[Path]:
+    if pair := _csv_pair(root):
+        return list(pair)
+    if folder := _picture_folder(root):
+        there = (folder / name for name in PICTURE_FOLDERS.values() if (folder / name).is_dir())
+        return [path for part in there for path in list_folder(part)]
     raise _missing(root)
 
 

@@ -24,14 +24,12 @@ class Layout(NamedTuple):
 
     Attributes:
         name: of the layout, in words.
-        sources: the files that the cache is made from.
-        pictures: those of the sources that are a face each, in the order of the dataset's rows; empty where the rows
-            of a text file are the faces.
+        pictures: files that are a face each, in the order of the dataset's rows; empty where the rows of a table are
+            the faces.
         mode, size: of the pictures, see `read_picture`.
     """
 
     name: str
-    sources: list[Path]
     pictures: list[Path]
     mode: str = "L"
     size: tuple[int, int] | None = None

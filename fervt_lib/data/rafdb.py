@@ -83,7 +83,7 @@ def rafdb_layout(root: Path) -> Layout:
     """Which of the two layouts is there. Raises DataError where neither is, or a part of it is missing or left over."""
     name, parts = _find(root)
     pictures = [path for path, _ in _in_order(parts)]
-    return Layout(name, pictures, pictures, "RGB", (SIDE, SIDE))
+    return Layout(name, pictures, "RGB", (SIDE, SIDE))
 
 
 def _in_order(parts: dict[str, Labels]) -> list[tuple[Path, int]]:

@@ -25,13 +25,13 @@ def shared(train: Faces, test: Faces) -> dict[str, int]:
     """What a test set has in common with a training set: it should be nothing.
 
     Returns:
-        `faces`: test faces that are pixel for pixel a training face. Where both sets name the people (CK+, the drawn
-        faces), `subjects` too: people who are in both.
+        `faces`: test faces that are pixel for pixel a training face. Where both are of one dataset that names its
+        people (CK+, the drawn faces), `subjects` too: people who are in both.
     """
     seen = set(_digests(train))
     common = {"faces": sum(digest in seen for digest in _digests(test))}
     people = _people(train), _people(test)
-    if None not in people:
+    if type(train) is type(test) and None not in people:
         common["subjects"] = len(set(people[0].tolist()) & set(people[1].tolist()))
     return common
 
