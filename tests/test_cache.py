@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 import tracemalloc
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tqdm.auto import tqdm
 
 from fervt_lib.data import DataError, load
 from fervt_lib.data.cache import cached
@@ -98,6 +100,13 @@ def test_a_process_killed_at_any_moment_leaves_no_cache_that_is_read(folder, tmp
     assert parts >= 5, "hardly any process was killed while it wrote"
 
 
+def prepare(root: Path) -> None:
+    tqdm.set_lock(
+        threading.RLock()
+    )  # the usual one is shared with the test: whoever is killed holding it stops that too
+    load("rafdb", root=root)
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_dataset_whose_preparation_was_killed_50_times_loads_as_if_it_never_was(folder, rafdb_tree):
     root, lots, parts = rafdb_tree("official"), random.Random(0), 0
@@ -108,7 +117,7 @@ def test_a_dataset_whose_preparation_was_killed_50_times_loads_as_if_it_never_wa
     duration = time.perf_counter() - start
     for _ in range(50):
         shutil.rmtree(folder)
-        process = multiprocessing.get_context("fork").Process(target=load, args=("rafdb",), kwargs={"root": root})
+        process = multiprocessing.get_context("fork").Process(target=prepare, args=(root,))
         process.start()
         time.sleep(lots.uniform(0, duration))
         os.kill(process.pid, signal.SIGKILL)
