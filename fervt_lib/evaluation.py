@@ -198,17 +198,19 @@ def report_average(together: dict) -> str:
     )
 
 
-def recipe_of(checkpoint: Path) -> dict:
-    """The recipe in the JSON beside a weights file; empty where there is none.
+def made_by(checkpoint: Path) -> dict:
+    """How a weights file was made, from the JSON beside it: `recipe`, and in `start` the same of the weights that the
+    run began from, if any. Empty where there is no JSON.
 
     Raises:
         CheckpointError: the JSON is damaged.
     """
     made = checkpoint.with_suffix(".json")
     try:
-        return json.loads(made.read_text()).get("recipe", {}) if made.is_file() else {}
+        facts = json.loads(made.read_text()) if made.is_file() else {}
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{made}: no readable JSON ({error}); copy it again, or remove it") from error
+    return {name: facts[name] for name in ("recipe", "start") if facts.get(name)}
 
 
 def _place(dataset: str, split: str | None, classes: int, recipe: dict) -> tuple[str, dict]:
@@ -220,10 +222,15 @@ def _place(dataset: str, split: str | None, classes: int, recipe: dict) -> tuple
     return split or "test", {name: recipe[name] for name in LOADER_OPTIONS["ckplus"]}
 
 
-def warn_of_shared(recipe: dict, dataset: str, split: str, options: dict) -> list[str]:
-    """What the faces of a test share with those that the weights were trained on, in words; empty: nothing."""
+def warn_of_shared(made: dict, dataset: str, split: str, options: dict) -> list[str]:
+    """What the faces of a test share with those that the weights were trained on, in words; empty: nothing.
+
+    Args:
+        made: what `made_by` says of the weights.
+    """
+    recipe = made.get("recipe")
     if not recipe:
-        return ["no recipe beside the weights, so nobody knows whether they were trained on these faces"]
+        return ["no recipe of the weights is here, so nobody knows whether they were trained on these faces"]
     trained = {name: recipe[name] for name in LOADER_OPTIONS.get(recipe["dataset"], ()) if name in recipe}
     try:
         train = load(recipe["dataset"], "train", **trained)
@@ -235,7 +242,7 @@ def warn_of_shared(recipe: dict, dataset: str, split: str, options: dict) -> lis
             if count:
                 said.append(f"{name}: {count:,} {what} of {split} are in the training set of these weights too")
     if recipe.get("start"):  # weights that began from others have seen the faces of those too
-        said += warn_of_shared(recipe_of(Path(recipe["start"])), dataset, split, options)
+        said += warn_of_shared(made.get("start", {}), dataset, split, options)
     return list(dict.fromkeys(said))
 
 
@@ -253,11 +260,11 @@ def _check_folds(recipes: list[dict], dataset: str, split: str | None) -> None:
 
 
 def _evaluate_file(path: Path, args: argparse.Namespace) -> dict:
-    recipe = recipe_of(path)
-    split, options = _place(args.dataset, args.split, args.classes, recipe)
+    made = made_by(path)
+    split, options = _place(args.dataset, args.split, args.classes, made.get("recipe", {}))
     scores = evaluate(load_weights(path), split, dataset=args.dataset, mirror=not args.no_mirror, **options)
     if split != "train":
-        for text in warn_of_shared(recipe, args.dataset, split, options):
+        for text in warn_of_shared(made, args.dataset, split, options):
             print(f"warning: {text}", file=sys.stderr)
     if args.json:
         mirror = "" if not args.no_mirror else "-no-mirror"
@@ -294,7 +301,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     try:
         if len(args.checkpoint) > 1:
-            _check_folds([recipe_of(path) for path in args.checkpoint], args.dataset, args.split)
+            _check_folds([made_by(path).get("recipe", {}) for path in args.checkpoint], args.dataset, args.split)
         all_scores = [_evaluate_file(path, args) for path in args.checkpoint]
     except ValueError as error:  # DataError, CheckpointError, a split that the dataset lacks
         sys.exit(f"error: {error}")

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, DistributedSampler, Subset
 from tqdm.auto import tqdm
 
 from .data import EXPRESSIONS, LOADER_OPTIONS, Augment, Faces, load, repeat_rare, to_distribution
-from .evaluation import predict, score
+from .evaluation import made_by, predict, score
 from .model import (
     FERVT,
     PRESETS,
@@ -151,7 +151,7 @@ class _Run:
             raise ValueError(f"{len(faces)} faces make no batch of {recipe.batch_size}: lower batch_size")
         self.schedule = _schedule(recipe, self.optimizer.optimizer, steps=recipe.epochs * len(self.loader))
         self.history: list[dict] = []
-        self.start_sha256 = _sha256(recipe.start) if recipe.start else None
+        self.start = _start(Path(recipe.start)) if recipe.start else None
 
     def epoch(self, epoch: int) -> float:
         """One pass over the training faces; returns the mean loss. Its random numbers come from seed and epoch."""
@@ -205,7 +205,7 @@ class _Run:
             "schedule": {k: v for k, v in self.schedule.state_dict().items() if not callable(v)},
             "groups": state["param_groups"],
             "history": self.history,
-            "start_sha256": self.start_sha256,
+            "start": self.start,
         }
         write_safetensors(self.checkpoint, tensors, {name: json.dumps(value) for name, value in facts.items()})
 
@@ -224,7 +224,7 @@ class _Run:
         state = {i: _laid_out_as(p, _part(tensors, f"optimizer.{i}.")) for i, p in enumerate(params)}
         self.optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
         self.schedule.load_state_dict(facts["schedule"])
-        self.history, self.start_sha256 = facts["history"], facts.get("start_sha256")
+        self.history, self.start = facts["history"], facts.get("start")
         return facts["epochs_done"]
 
     def _check_recipe(self, found: dict) -> None:
@@ -243,7 +243,7 @@ class _Run:
         facts = {
             "classes": list(EXPRESSIONS),
             "recipe": asdict(self.recipe),
-            "start_sha256": self.start_sha256,
+            "start": self.start,
             "augmentation": {"class": type(self.augment).__name__, **asdict(self.augment)},
             "hardware": f"{self.accelerator.num_processes} × {self.accelerator.device.type}",
             "threads": torch.get_num_threads(),
@@ -299,9 +299,10 @@ def choose_precision(name: str) -> str:
     return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no"
 
 
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _start(weights: Path) -> dict:
+    """What a run says of the weights that it begins from."""
+    with open(weights, "rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()} | made_by(weights)
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -169,7 +169,7 @@ def test_weights_from_elsewhere_are_tested_on_all_of_ckplus(ck_weights, checkpoi
     main(["--dataset", "ckplus", "--checkpoint", str(checkpoint), "--classes", "8"])
     said, warned = capsys.readouterr()
     assert "all subjects, 8 classes: 44 faces" in said and "ruled out" not in said
-    assert "no recipe beside the weights" in warned
+    assert "no recipe of the weights is here" in warned
 
 
 def test_folds_that_do_not_belong_together_are_refused(ck_weights, checkpoint):
@@ -186,8 +186,8 @@ def test_folds_that_do_not_belong_together_are_refused(ck_weights, checkpoint):
 def test_faces_and_subjects_that_were_trained_on_are_warned_of(ck_weights, capsys):
     main(["--dataset", "ckplus", "--checkpoint", ck_weights(0), "--split", "validation"])
     assert "warning" not in capsys.readouterr().err  # subjects are on one side
-    recipe = {"dataset": "ckplus", "fold": 0, "classes": 7}
-    assert warn_of_shared(recipe, "ckplus", "test", {"fold": 2, "classes": 7}) == [
+    made = {"recipe": {"dataset": "ckplus", "fold": 0, "classes": 7}}
+    assert warn_of_shared(made, "ckplus", "test", {"fold": 2, "classes": 7}) == [
         "fold 2 of 10, 7 classes: 3 faces of test are in the training set of these weights too",
         "fold 2 of 10, 7 classes: 1 subjects of test are in the training set of these weights too",
     ]
@@ -207,10 +207,12 @@ def test_people_of_two_datasets_are_not_taken_for_each_other(ck_weights):
 
 
 def test_faces_that_the_weights_before_were_trained_on_are_warned_of_too(ck_weights):
-    recipe = {"dataset": "ckplus", "fold": 2, "classes": 7, "start": ck_weights(0)}
+    first, second = ({"dataset": "ckplus", "fold": fold, "classes": 7} for fold in (0, 2))
     test = "ckplus", "test", {"fold": 2, "classes": 7}
-    assert warn_of_shared(recipe | {"start": ""}, *test) == []
-    assert any("3 faces of test" in said for said in warn_of_shared(recipe, *test))
+    assert warn_of_shared({"recipe": second}, *test) == []
+    restarted = {"recipe": second | {"start": "first.safetensors"}, "start": {"recipe": first}}
+    assert any("3 faces of test" in said for said in warn_of_shared(restarted, *test))
+    assert any("no recipe" in said for said in warn_of_shared({"recipe": restarted["recipe"]}, *test))
 
 
 @pytest.mark.parametrize("options", [["--dataset", "ferplus"], ["--dataset", "ckplus", "--split", "all"]])

@@ -283,7 +283,8 @@ def test_a_run_can_go_on_from_the_weights_of_another(whole, folder, tmp_path):
     assert all((once[name] - saved[name]).abs().max() < 1e-6 for name in moved)  # it began there, and crept
     facts = json.loads((tmp_path / "once" / "model.json").read_text())
     assert facts["recipe"]["start"] == str(start)
-    assert facts["start_sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()
+    assert facts["start"]["recipe"]["epochs"] == 3
+    assert facts["start"]["sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()
 
 
 def test_weights_that_a_run_cannot_start_from_are_refused(folder, tmp_path):
