@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+from fervt_lib.ablation import RESULTS
 from fervt_lib.data import EXPRESSIONS
 from fervt_lib.model import CHECKPOINTS
 
+FIRST_RUN = "compact-reference-24-0"  # from random weights; the shipped run went on from it
 FEW = 30  # test faces below which a recall is marked
 TEMPLATE = Path(__file__).with_name("card.md")
 
@@ -24,6 +26,7 @@ def recalls(counts: list[list[int]]) -> str:
 def card() -> str:
     """The card's text."""
     ferplus, drawn = (json.loads((CHECKPOINTS / f"compact-{name}.json").read_text()) for name in ("ferplus", "drawn"))
+    first = json.loads((RESULTS / f"{FIRST_RUN}.json").read_text())
     majority, drawn_test = ferplus["test"]["majority"], drawn["test"]["drawn"]
     p, faces = majority["accuracy"], majority["faces"]
     protocols = [
@@ -35,6 +38,10 @@ def card() -> str:
         **ferplus["calibration"],
         threads=ferplus["threads"],
         minutes=round(ferplus["seconds"] / 60),
+        first=FIRST_RUN,
+        first_epochs=first["recipe"]["epochs"],
+        first_minutes=round(first["seconds"] / 60),
+        first_lr=first["recipe"]["peak_lr"],
         protocols="\n".join(protocols),
         noise=100 * 1.96 * (2 * p * (1 - p) / faces) ** 0.5,
         faces=faces,
