@@ -27,6 +27,9 @@ def card() -> str:
     """The card's text."""
     ferplus, drawn = (json.loads((CHECKPOINTS / f"compact-{name}.json").read_text()) for name in ("ferplus", "drawn"))
     first = json.loads((RESULTS / f"{FIRST_RUN}.json").read_text())
+    look = json.loads((RESULTS / "protocol-weights.json").read_text())
+    validation = look["validation"]["majority, mirror-averaged"]
+    new = look["validation"]["majority, mirror-averaged, no twin in training"]
     majority, drawn_test = ferplus["test"]["majority"], drawn["test"]["drawn"]
     p, faces = majority["accuracy"], majority["faces"]
     protocols = [
@@ -45,6 +48,12 @@ def card() -> str:
         protocols="\n".join(protocols),
         noise=100 * 1.96 * (2 * p * (1 - p) / faces) ** 0.5,
         faces=faces,
+        test_twins=look["test_twins"]["majority"],
+        validation=100 * validation["accuracy"],
+        validation_faces=validation["faces"],
+        validation_new=100 * new["accuracy"],
+        validation_new_f1=new["macro_f1"],
+        validation_new_faces=new["faces"],
         few=FEW,
         recalls=recalls(ferplus["confusion"]),
         drawn_epochs=drawn["recipe"]["epochs"],

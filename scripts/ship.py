@@ -1,7 +1,8 @@
 """Ship a finished run: `python scripts/ship.py RUN_FOLDER NAME` fills data/checkpoints/NAME.{safetensors,json}.
 
 The test split is looked at here, once, with the fp16 weights as they are shipped. The temperature is fitted on
-validation faces. The model card is written again, and a run on FER+ leaves its record in data/results/.
+validation faces. The model card is written again, and a run on FER+ leaves its record in data/results/; then
+`python -m fervt_lib.protocol weights` and `python scripts/card.py` look at its validation faces for twins.
 """
 
 import argparse

@@ -9,7 +9,7 @@ import torch
 from fervt_lib import protocol
 from fervt_lib.data import EXPRESSIONS, Faces, load_drawn
 from fervt_lib.evaluation import PROTOCOLS, predict, score
-from fervt_lib.model import PRESETS, CheckpointError, FERVT_Compact_Weights, read_safetensors
+from fervt_lib.model import PRESETS, CheckpointError, FERVT_Compact_Weights, load_weights, read_safetensors
 from fervt_lib.protocol import (
     BEST_OF_EPOCHS,
     FEW_FACES,
@@ -158,16 +158,28 @@ def test_weights_scores_validation_faces_with_and_without_mirror_and_counts_test
 
     monkeypatch.setattr("fervt_lib.protocol.predict", watched)
     facts = protocol.weights()
-    mirrors = ("mirror-averaged", "face alone")
-    assert set(facts["validation"]) == {f"{p}, {m}" for p in ("majority", "argmax") for m in mirrors}
+    looks = ("mirror-averaged", "face alone", "mirror-averaged, no twin in training")
+    assert set(facts["validation"]) == {f"{p}, {look}" for p in ("majority", "argmax") for look in looks}
     assert {(split, options["protocol"]) for split, options in few} >= {("validation", p) for p in PROTOCOLS}
-    averaged, alone = (facts["validation"][f"majority, {m}"] for m in mirrors)
+    averaged, alone = (facts["validation"][f"majority, {m}"] for m in looks[:2])
     assert alone["faces"] == 32 and alone["ece"] != averaged["ece"]
     assert facts["test_faces"]["argmax"] == dict.fromkeys(EXPRESSIONS, 4)
     # the test scores are those that were shipped with the weights: its pictures are not looked at again
     validation = load_drawn("validation", count=32).images
     assert predicted and all(torch.equal(faces.images, validation) for faces in predicted)
     assert facts["test"] == FERVT_Compact_Weights.FERPLUS.meta["test"] and facts["test_mirror"] is True
+
+
+def test_weights_scores_validation_faces_that_are_in_training_too_apart(monkeypatch):
+    counts = {"train": 32, "validation": 40, "test": 33}  # the first of them are the same
+    monkeypatch.setattr(protocol, "load", lambda name, split, **options: load_drawn("train", count=counts[split]))
+    facts = protocol.weights()
+    faces = load_drawn("train", count=40)
+    new = take(faces, faces.rows >= 32)
+    scores = facts["validation"]["majority, mirror-averaged, no twin in training"]
+    assert scores == score(predict(load_weights(FERVT_Compact_Weights.FERPLUS.path), new), new.labels)
+    assert facts["validation"]["majority, mirror-averaged"]["faces"] == 40
+    assert facts["test_twins"] == {"majority": 32, "argmax": 32}
 
 
 # --- the command -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from fervt_lib import FERVT_Compact_Weights, fervt_compact, fervt_paper
+from fervt_lib.ablation import RESULTS
 from fervt_lib.data import EXPRESSIONS, load
 from fervt_lib.evaluation import predict, score
 from fervt_lib.model import CheckpointError, save_weights, write_safetensors
@@ -109,5 +110,7 @@ def test_the_model_card_says_what_the_records_say():
     root = Path(__file__).parents[1]
     written = (root / "data" / "checkpoints" / "README.md").read_text(encoding="utf-8")
     assert written == runpy.run_path(str(root / "scripts" / "card.py"))["card"]()
-    majority = FERVT_Compact_Weights.FERPLUS.meta["test"]["majority"]
+    test = FERVT_Compact_Weights.FERPLUS.meta["test"]
+    majority, look = test["majority"], json.loads((RESULTS / "protocol-weights.json").read_text())
+    assert look["test"] == test, "the weights are new: python -m fervt_lib.protocol weights, then scripts/card.py"
     assert f"| majority | {majority['faces']:,} | {100 * majority['accuracy']:.2f} %" in written

@@ -10,7 +10,7 @@ from .ferplus import choose_faces, load_ferplus
 from .files import find_root
 from .labels import CK48_FOLDERS, CKPLUS_CODES, EXPRESSIONS, FER2013_CODES, RAFDB_CODES, USAGES, VOTE_COLUMNS
 from .rafdb import load_rafdb
-from .twins import find_twins, shared
+from .twins import find_twins, seen, shared
 
 LOADERS = {
     "ckplus": load_ckplus,

@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 
+import torch
 from torch import Tensor
 
 from .faces import Faces
@@ -21,6 +22,12 @@ def find_twins(parts: dict[Hashable, Faces]) -> list[list[tuple[Hashable, int]]]
     return [group for group in places.values() if len(group) > 1]
 
 
+def seen(train: Faces, faces: Faces) -> Tensor:
+    """`(n,)` bool: which of `faces` are pixel for pixel a face of `train`."""
+    known = set(_digests(train))
+    return torch.tensor([digest in known for digest in _digests(faces)], dtype=torch.bool)
+
+
 def shared(train: Faces, test: Faces) -> dict[str, int]:
     """What a test set has in common with a training set: it should be nothing.
 
@@ -28,8 +35,7 @@ def shared(train: Faces, test: Faces) -> dict[str, int]:
         `faces`: test faces that are pixel for pixel a training face. Where both are of one dataset that names its
         people (CK+, the drawn faces), `subjects` too: people who are in both.
     """
-    seen = set(_digests(train))
-    common = {"faces": sum(digest in seen for digest in _digests(test))}
+    common = {"faces": int(seen(train, test).sum())}
     people = _people(train), _people(test)
     if type(train) is type(test) and None not in people:
         common["subjects"] = len(set(people[0].tolist()) & set(people[1].tolist()))
