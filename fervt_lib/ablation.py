@@ -139,11 +139,11 @@ FAULTS = {
         against="level_tokens",
         change=lambda model: faults.shared_levels(level_tokens(model)),
     ),
-    "upside_down": Variant("11 · half of the faces upside down, all turned by up to 90°", augment=faults.UpsideDown()),
+    "upside_down": Variant("11 · of 7 faces 2 upside down, 1 turned by up to 90°", augment=faults.UpsideDown()),
     "no_warm_up": Variant(
-        "13 · AdamW at a constant 1e-3, no warm-up", recipe={"schedule": "constant", "peak_lr": 1e-3}
+        "13 · learning rate 1e-3 from the first step on, no warm-up", recipe={"schedule": "constant", "peak_lr": 1e-3}
     ),
-    "fixed_scale": Variant("14 · scores over √56; dropout on the attention that is kept", change=faults.fixed_scale),
+    "fixed_scale": Variant("14 · scores over 56; dropout on the attention that is kept", change=faults.fixed_scale),
 }
 IMAGENET = {
     "pretrained": Variant(

@@ -1,11 +1,12 @@
 """FAULTS of the unofficial FER-VT, built again one by one so that notebook 06 can show them and measure their cost.
 
 Nothing here is part of the model, and nothing but `ablation` and notebook 06 may import it. Each fault takes a sound
-FER-VT, spoils one thing in it and returns it; numbers are those of the notebook's table. They are written from a
-description of that code, in words of our own: where the description leaves a choice, the docstring says which we took.
+FER-VT, spoils one thing in it and returns it; numbers are those of the notebook's table. They are written in words of
+our own from reading that code (ZBigFish/FER-VT, commit d33f204; `model/FERVT.py` if no other file is named). Where our
+model differs too much to do the same, the docstring says what we took.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from einops import rearrange, repeat
@@ -17,7 +18,7 @@ from .model import FERVT, Fusion, GridWiseAttention, LevelTokens, MultiHeadAtten
 from .model.backbone import Pyramid
 from .model.fervt import IMAGENET_MEAN, IMAGENET_STD
 
-IMAGENET_WIDTH = 56  # the width of a region of a 224² face cut 4×4
+FIXED_SCALE = 56  # the width of a region of a 224² face cut 4×4
 
 
 def wipe_weights(module: nn.Module) -> nn.Module:
@@ -32,7 +33,7 @@ def wipe_weights(module: nn.Module) -> nn.Module:
 
 
 class ScrambledAttention(GridWiseAttention):
-    """Fault 2: the map is put together with the region axis between the two pixel axes, then viewed as an image."""
+    """Fault 2: the map has its region axis between the two pixel axes and is viewed as an image."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As the sound one, but pixel row r is given the weights of grid row r mod n."""
@@ -46,7 +47,7 @@ def scrambled_spread(weights: Tensor, grid: int, size: tuple[int, int]) -> Tenso
 
 
 class DenseSplit(nn.Module):
-    """Fault 4: a dense convolution where a region should only be cut out; we put it before the scores.
+    """Fault 4: a dense convolution where a region should only be cut out, before the extractor.
 
     Every pixel and channel of a region becomes a sum over all of them: (c·h·w)² weights, 88.5 million at 224² and 4×4.
     """
@@ -65,11 +66,13 @@ class DenseSplit(nn.Module):
 
 
 class SharedFusion(Fusion):
-    """Fault 5: image and attended image pass the same convolution; the other one never sees a pixel."""
+    """Fault 5: image and attended image pass the same convolution, then each its own BatchNorm; the
+    attended image's convolution never sees a pixel.
+    """
 
     def forward(self, image: Tensor, attended: Tensor) -> Tensor:
         """Two images `(b, c, H, W)` to one of the same shape, values in (0, 1)."""
-        x = self.image(image) + self.image(attended)
+        x = self.image(image) + self.attended[1:](self.image[0](attended))
         x = x + self.residual(x)
         return torch.sigmoid(self.last(x))
 
@@ -98,18 +101,18 @@ class SharedLevelTokens(LevelTokens):
 
 
 class FixedScaleAttention(GridWiseAttention):
-    """Fault 14, first half: the scores are divided by √56 whatever the width w of a region."""
+    """Fault 14, first half: the scores are divided by 56, not by the root of a region's width w."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As the sound one, but with a softmax that is flatter the narrower the regions are than 56 pixels."""
+        """As the sound one, but with a flatter softmax."""
         width = x.shape[-1] // self.grid
-        features = self.extract(x) * (width / IMAGENET_WIDTH) ** 0.25  # F Fᵀ / √w becomes F Fᵀ / √56
+        features = self.extract(x) * (width**0.5 / FIXED_SCALE) ** 0.5  # F Fᵀ / √w becomes F Fᵀ / 56
         weights = region_weights(features, self.grid)
         return x * self.gain * spread(weights, self.grid, x.shape[-2:]), weights
 
 
 class DroppedAttention(MultiHeadAttention):
-    """Fault 14, second half: dropout acts on the attention that is returned, and so on every picture of it."""
+    """Fault 14, second half (`model/transformer.py`): dropout acts on the attention that is returned and pictured."""
 
     def __init__(self, dim: int, heads: int, drop: float = 0.1):
         super().__init__(dim, heads)
@@ -124,14 +127,19 @@ class DroppedAttention(MultiHeadAttention):
 
 @dataclass(frozen=True)
 class UpsideDown(Augment):
-    """Fault 11: half of the faces stand on their heads, and all are turned by up to ±90°."""
+    """Fault 11 (`dataset/generate_training_data.py`): of seven faces two are upside down, one is turned by up to ±90°.
 
-    degrees: float = 90.0
+    There an original and six changed copies lie on disk (option 1); we draw the same shares anew in every epoch.
+    """
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """uint8 `(b, c, h, w)` to changed float32 in [0, 1] of the same shape."""
-        turned = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device) < 0.5
-        return super().__call__(torch.where(turned, vertical_flip(images), images), generator)
+        share = torch.rand(len(images), generator=generator).to(images.device)
+        on_head, turned = share < 2 / 7, share >= 6 / 7
+        changed = super().__call__(torch.where(on_head[:, None, None, None], vertical_flip(images), images), generator)
+        if turned.any():  # there is nothing to resample in an empty batch
+            changed[turned] = Augment(**asdict(self) | {"degrees": 90.0})(images[turned], generator)
+        return changed
 
 
 def wiped(model: FERVT) -> FERVT:
@@ -155,7 +163,7 @@ def dark_attention(model: FERVT) -> FERVT:
 def dense_split(model: FERVT) -> FERVT:
     """Fault 4 in a model."""
     attention = model.grid_attention
-    attention.extract.append(DenseSplit(model.side, attention.grid))
+    attention.extract.insert(0, DenseSplit(model.side, attention.grid))
     return model
 
 

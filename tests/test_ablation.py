@@ -120,7 +120,7 @@ def test_a_run_writes_one_file_with_all_its_facts(done):
     assert json.loads(written.read_text()) == facts
     assert facts["variant"] == "upside_down" and facts["parameters"] == parameters("reference")
     assert facts["recipe"]["batch_size"] == 16 and facts["recipe"]["dataset"] == "drawn"
-    assert facts["augmentation"]["class"] == "UpsideDown" and facts["augmentation"]["degrees"] == 90
+    assert facts["augmentation"]["class"] == "UpsideDown"
     assert facts["seconds"] >= 0 and facts["hardware"].startswith("1 ×") and facts["torch"] == torch.__version__
     assert [entry["epoch"] for entry in facts["history"]] == [1]
     assert facts["history"][0]["validation"]["faces"] == 32

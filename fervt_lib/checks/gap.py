@@ -149,12 +149,12 @@ def protocol_of(answer: Callable[[Tensor, dict[str, Tensor]], str]) -> str:
             (_confusion(true, spread), name, "the rows hold the true expressions: sum each row")
             for name, true in counts.items()
         ),
-        (_confusion(counts["argmax"], spread).T, "neither", "here the columns fit; the rows are the true expressions"),
         (
             _confusion(counts["majority"].flip(0), spread),
             "neither",
             "the number of faces fits, but not that of each expression",
         ),
+        (_confusion(counts["argmax"], spread).T, "neither", "here the columns fit; the rows are the true expressions"),
         (_confusion(near, spread), "neither", "two rare expressions are one face off: compare all rows, and exactly"),
     ]
     for number, (confusion, truth, mistake) in enumerate(cases):
