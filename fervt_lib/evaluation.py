@@ -203,14 +203,26 @@ def made_by(checkpoint: Path) -> dict:
     run began from, if any. Empty where there is no JSON.
 
     Raises:
-        CheckpointError: the JSON is damaged.
+        CheckpointError: the JSON is damaged, or no record of a run.
     """
     made = checkpoint.with_suffix(".json")
     try:
         facts = json.loads(made.read_text()) if made.is_file() else {}
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text at all
         raise CheckpointError(f"{made}: no readable JSON ({error}); copy it again, or remove it") from error
+    if not _is_record(facts):
+        raise CheckpointError(f"{made}: no record of a run of this library; copy it again, or remove it")
     return {name: facts[name] for name in ("recipe", "start") if facts.get(name)}
+
+
+def _is_record(facts: object) -> bool:
+    """Are these facts empty, or those of a run and of the runs before it?"""
+    if not (isinstance(facts, dict) and isinstance(facts.get("recipe", {}), dict)):
+        return False
+    recipe, start = facts.get("recipe", {}), facts.get("start")
+    needed = LOADER_OPTIONS["ckplus"] if recipe.get("dataset") == "ckplus" else ()
+    whole = not recipe or (recipe.get("dataset") in LOADERS and recipe.keys() >= set(needed))
+    return whole and (not start or _is_record(start))
 
 
 def _place(dataset: str, split: str | None, classes: int, recipe: dict) -> tuple[str, dict]:
@@ -234,8 +246,8 @@ def warn_of_shared(made: dict, dataset: str, split: str, options: dict) -> list[
     trained = {name: recipe[name] for name in LOADER_OPTIONS.get(recipe["dataset"], ()) if name in recipe}
     try:
         train = load(recipe["dataset"], "train", **trained)
-    except DataError:
-        return [f"the training faces ({recipe['dataset']}) are not here, so they were not compared with these"]
+    except DataError as error:
+        return [f"the training faces ({recipe['dataset']}) were not compared with these: {error}"]
     said = []
     for name, faces in _sets(dataset, split, options).items():
         for what, count in shared(train, faces).items():
@@ -259,7 +271,8 @@ def _check_folds(recipes: list[dict], dataset: str, split: str | None) -> None:
         print(f"warning: without fold {', '.join(map(str, sorted(missing)))} of 10", file=sys.stderr)
 
 
-def _evaluate_file(path: Path, args: argparse.Namespace) -> dict:
+def _evaluate_file(path: Path, args: argparse.Namespace) -> tuple[str, dict]:
+    """The split, and the scores on it."""
     made = made_by(path)
     split, options = _place(args.dataset, args.split, args.classes, made.get("recipe", {}))
     scores = evaluate(load_weights(path), split, dataset=args.dataset, mirror=not args.no_mirror, **options)
@@ -271,7 +284,7 @@ def _evaluate_file(path: Path, args: argparse.Namespace) -> dict:
         classes = f"-{options['classes']}" if "classes" in options else ""
         written = path.with_suffix(f".{args.dataset}-{split}{classes}{mirror}.json")
         written.write_text(json.dumps(scores, indent=1) + "\n")
-    return scores
+    return split, scores
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -302,13 +315,14 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if len(args.checkpoint) > 1:
             _check_folds([made_by(path).get("recipe", {}) for path in args.checkpoint], args.dataset, args.split)
-        all_scores = [_evaluate_file(path, args) for path in args.checkpoint]
-    except ValueError as error:  # DataError, CheckpointError, a split that the dataset lacks
+        splits, all_scores = zip(*(_evaluate_file(path, args) for path in args.checkpoint), strict=True)
+    except (ValueError, OSError) as error:  # DataError, CheckpointError, a split that the dataset lacks, no permission
         sys.exit(f"error: {error}")
     together = average(all_scores) if len(all_scores) > 1 else {}
     if args.json:
         print(json.dumps({"folds": all_scores, "mean": together} if together else all_scores[0]))
     else:
+        print(f"{args.dataset}, {splits[0]}")
         print("\n".join([*map(report, all_scores), *([report_average(together)] if together else [])]))
 
 

@@ -17,6 +17,13 @@ def faces():
     return torch.randint(0, 256, (64, 1, 48, 48), dtype=torch.uint8, generator=generator())
 
 
+@pytest.mark.parametrize("strength", [-0.1, float("nan"), float("inf"), 200])
+@pytest.mark.parametrize("name", ["flip", "degrees", "brightness", "erase"])
+def test_a_strength_out_of_its_range_is_refused(name, strength):
+    with pytest.raises(ValueError, match=f"{name} {strength}: from 0 to"):
+        Augment(**{name: strength})
+
+
 def test_no_strength_no_change(faces):
     changed = Augment(**NOTHING)(faces, generator())
     torch.testing.assert_close(changed, faces / 255, atol=1 / 255, rtol=0)

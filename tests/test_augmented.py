@@ -56,6 +56,23 @@ def test_a_folder_that_is_there_is_left_alone_and_a_failure_leaves_none(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["mine"] and not list((tmp_path / "mine").iterdir())
 
 
+@pytest.mark.parametrize("wrong", [{"copies": 0}, {"rare_share": float("inf")}, {"vertical_flips": float("nan")}])
+def test_a_number_out_of_its_range_is_refused(tmp_path, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        write_augmented(load_drawn("train", count=8), tmp_path / "out", **wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_takes_the_fold_asked_for_and_says_which(ckplus_tree, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FERVT_DATA", str(ckplus_tree("ck48").parent))
+    for fold in ("2", "3"):
+        main(["ckplus", str(tmp_path / fold), "--fold", fold, "--copies", "1", "--rare-share", "0"])
+    said = capsys.readouterr().out
+    assert "(fold 2 of 10, 7 classes)" in said and "(fold 3 of 10, 7 classes)" in said
+    rows = [set(pd.read_csv(tmp_path / fold / "faces.csv")["row"]) for fold in ("2", "3")]
+    assert rows[0] != rows[1]
+
+
 def test_a_folder_beside_is_never_touched(tmp_path):
     (tmp_path / "out.part").mkdir()
     (tmp_path / "out.part" / "mine.txt").write_text("mine")

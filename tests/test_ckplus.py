@@ -189,7 +189,7 @@ BAD = {  # what is wrong: (layout, how it is made, what the message must say)
     "two labels": (
         "official",
         lambda r: shutil.copy(label_of(r), label_of(r).with_name("S005_001_00000007_emotion.txt")),
-        "00000007_emotion.txt: a second label of its sequence",
+        "S005/001: two labels of one sequence, .*0006_emotion.txt and .*0007_emotion.txt; keep one",
     ),
     "a label of another sequence": (
         "official",

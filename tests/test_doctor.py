@@ -19,10 +19,10 @@ def look(capsys):
     """A function that runs the doctor and returns what it prints and whether it found no fault."""
 
     def run(name: str, root: Path) -> tuple[str, bool]:
-        before = state_of(root)
+        before = state_of(root.expanduser())
         with pytest.raises(SystemExit) as stop:
             main([name, str(root)])
-        assert state_of(root) == before
+        assert state_of(root.expanduser()) == before
         return capsys.readouterr().out, not stop.value.code
 
     return run
@@ -46,6 +46,61 @@ def test_then_the_dataset_is_in_the_cache(look, rafdb_tree, monkeypatch):
     look("rafdb", root)
     monkeypatch.setattr("fervt_lib.data.rafdb.read_picture", lambda *_: pytest.fail("read again"))
     assert len(load("rafdb", "test", root=root)) == 7
+
+
+def test_the_cache_is_found_again_by_every_name_of_the_folder(look, rafdb_tree, monkeypatch):
+    root = rafdb_tree("official")
+    link = root.with_name("link")
+    link.symlink_to(root)
+    look("rafdb", link)
+    monkeypatch.chdir(root.parent)
+    monkeypatch.setattr("fervt_lib.data.rafdb.read_picture", lambda *_: pytest.fail("read again"))
+    for name in (root, root.name, f"../{root.parent.name}/{root.name}", link):
+        assert len(load("rafdb", "test", root=name)) == 7
+
+
+def test_it_is_said_how_to_use_a_folder_that_commands_do_not_look_in(look, rafdb_tree, monkeypatch, tmp_path):
+    root = rafdb_tree("official")
+    monkeypatch.setenv("FERVT_DATA", str(root.parent))
+    said, _ = look("rafdb", root)
+    assert "to use it" not in said  # commands look there
+    monkeypatch.setenv("FERVT_DATA", str(tmp_path / "elsewhere"))
+    said, _ = look("rafdb", root)
+    assert f"to use it: load('rafdb', root='{root}')" in said and f"look in {tmp_path / 'elsewhere' / 'rafdb'}" in said
+
+
+def test_a_folder_below_home_may_be_named_with_a_tilde(look, rafdb_tree, monkeypatch):
+    root = rafdb_tree("official")
+    monkeypatch.setenv("HOME", str(root.parent))
+    _, sound = look("rafdb", Path("~") / root.name)
+    assert sound and len(load("rafdb", "test", root=f"~/{root.name}")) == 7
+
+
+INSTEAD = {  # what is named in place of the dataset's folder: what the message must say
+    "no such folder": (lambda root: root / "gone", "gone, which does not exist"),
+    "a file": (lambda root: root / "README", "README, which is a file: name the folder."),
+    "an archive": (lambda root: root / "archive.zip", "a file: name the folder that it is unpacked in"),
+    "a folder with an archive": (lambda root: root, "archive.zip is there, unpack it"),
+    "one step too high": (lambda root: root.parent, "is it in .*rafdb. Then name that folder"),
+}
+
+
+@pytest.mark.parametrize("wrong", INSTEAD)
+def test_what_is_there_in_place_of_a_dataset_is_said(capsys, tmp_path, wrong):
+    root = tmp_path / "data" / "rafdb"
+    root.mkdir(parents=True)
+    for name in ("README", "archive.zip"):
+        (root / name).touch()
+    named, message = INSTEAD[wrong]
+    with pytest.raises(SystemExit) as stop:
+        main(["rafdb", str(named(root))])
+    assert stop.value.code and re.search(f"no RAF-DB in .*{message}", capsys.readouterr().out)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(Path, "is_dir", lambda path: (_ for _ in ()).throw(PermissionError(13, "denied", str(path))))
+    with pytest.raises(SystemExit, match=f"denied: '{tmp_path}.*give yourself the right"):
+        main(["rafdb", str(tmp_path)])
 
 
 def test_identical_pictures_are_told_from_those_in_two_splits_and_with_two_labels(look, rafdb_tree):
@@ -85,7 +140,8 @@ def test_every_bad_picture_is_named_not_only_the_first(look, rafdb_tree):
     faults = [line for line in said.splitlines() if line.startswith("fault: ")]
     assert [any(str(path) in line for line in faults) for path in (*damaged, bombed)] == [True] * 3 and len(faults) == 3
     assert "90×90 pixels, not 100×100" in said
-    assert "odd: " in said and "test pictures are not numbered 1 to 7" in said  # a fault hides no oddity
+    # a fault hides no oddity
+    assert "odd: " in said and "test pictures are not numbered 1 to 12: 5 are missing, the first is 2" in said
 
 
 def test_many_faults_are_counted(look, rafdb_tree):
@@ -99,7 +155,7 @@ def test_many_faults_are_counted(look, rafdb_tree):
 def test_a_folder_without_the_dataset_or_with_a_part_missing_is_a_fault(look, rafdb_tree, tmp_path):
     (tmp_path / "empty").mkdir()
     said, sound = look("rafdb", tmp_path / "empty")
-    assert not sound and "layout: not found" in said and "given out by its authors on request" in said
+    assert not sound and "layout: none that can be read" in said and "given out by its authors on request" in said
     root = rafdb_tree("kaggle")
     shutil.rmtree(root / KAGGLE_TEST / "5")
     said, sound = look("rafdb", root)

@@ -221,7 +221,25 @@ def test_a_mean_over_what_are_no_folds_is_refused(ck_weights, options):
         main([*options, "--checkpoint", ck_weights(0), ck_weights(1)])
 
 
-def test_a_damaged_record_beside_the_weights_is_named(checkpoint):
-    checkpoint.with_suffix(".json").write_text("{")
+@pytest.mark.parametrize("text", [b"{", b'"\xff"'])
+def test_a_damaged_record_beside_the_weights_is_named(checkpoint, text):
+    checkpoint.with_suffix(".json").write_bytes(text)
     with pytest.raises(SystemExit, match="w.json: no readable JSON"):
+        main(["--checkpoint", str(checkpoint)])
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        [],
+        {"recipe": "mine"},
+        {"recipe": {"epochs": 3}},
+        {"recipe": {"dataset": "affectnet"}},
+        {"recipe": {"dataset": "ckplus", "classes": 7}},
+        {"recipe": {"dataset": "drawn"}, "start": {"recipe": []}},
+    ],
+)
+def test_a_record_of_something_else_is_named(checkpoint, facts):
+    checkpoint.with_suffix(".json").write_text(json.dumps(facts))
+    with pytest.raises(SystemExit, match="w.json: no record of a run"):
         main(["--checkpoint", str(checkpoint)])

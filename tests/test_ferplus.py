@@ -285,6 +285,15 @@ def test_the_pictures_are_read_with_the_file_of_faces_beside_them(ferplus_tree):
     assert torch.equal(load_ferplus("train", root=root).images, expected)
 
 
+def test_a_clone_of_the_repository_is_told_to_get_the_faces(ferplus_tree):
+    root = ferplus_tree("pictures")
+    for picture in root.glob("data/*/*.png"):
+        picture.unlink()
+    (root / "fer2013new.csv").write_text("")
+    with pytest.raises(DataError, match="fer2013new.csv is there, but not the faces, fer2013.csv"):
+        load_ferplus("train", root=root)
+
+
 def test_votes_without_faces_are_told_what_they_lack(ferplus_tree):
     root = ferplus_tree("csv")
     (root / "fer2013.csv").unlink()

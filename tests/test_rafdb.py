@@ -127,11 +127,19 @@ def test_an_unknown_split_is_refused(rafdb_tree):
 def test_a_gap_in_the_numbers_is_warned_of(rafdb_tree):
     root = rafdb_tree("kaggle")
     (root / "DATASET/train/2/train_00012_aligned.jpg").unlink()
-    with pytest.warns(UserWarning, match="rafdb: its train pictures are not numbered 1 to 69"):
+    with pytest.warns(
+        UserWarning, match="rafdb: its train pictures are not numbered 1 to 70: 1 are missing, the first is 12"
+    ):
         load("rafdb", "test", root=root)
 
 
 # --- damage ------------------------------------------------------------------------------------------------------
+
+
+def swap(one: Path, other: Path) -> None:
+    one.rename(beside := one.with_name("beside"))
+    other.rename(one)
+    beside.rename(other)
 
 
 LABELS, FACE = r"list_patition_label\.txt", r"test_00002_aligned\.jpg"
@@ -162,7 +170,17 @@ BAD = {  # what is wrong: (layout, how it is made, what the message must say)
     "a picture missing": (
         "official",
         lambda r: (r / ALIGNED / "test_00002_aligned.jpg").unlink(),
-        LABELS + ", row 72 names " + FACE + ", which is not in",
+        LABELS + ", row 72 names " + FACE + r", which is not in .* \(rows like that: 1\)",
+    ),
+    "two pictures missing": (
+        "official",
+        lambda r: [(r / ALIGNED / f"test_0000{i}_aligned.jpg").unlink() for i in (2, 4)],
+        LABELS + ", row 72 names " + FACE + r", which is not in .* \(rows like that: 2\)",
+    ),
+    "train and test swapped": (
+        "kaggle",
+        lambda r: swap(r / "DATASET/train", r / "DATASET/test"),
+        r"DATASET/train/1/test_\d+_aligned.jpg is not named like train_00001_aligned.jpg",
     ),
     "a picture no row names": (
         "official",

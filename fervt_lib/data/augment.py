@@ -1,6 +1,6 @@
 """Augmentation of whole batches on their device; every face of a batch gets its own change."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,9 @@ class Augment:
         zoom: largest relative change of size, either way.
         brightness, contrast: largest relative change, either way.
         erase: probability that one rectangle (2-20 % of the face) is painted in the face's mean gray.
+
+    Raises:
+        ValueError: a strength below 0 or above 1 (degrees: 180), or nan.
     """
 
     flip: float = 0.5
@@ -29,6 +32,12 @@ class Augment:
     brightness: float = 0.25
     contrast: float = 0.25
     erase: float = 0.3
+
+    def __post_init__(self):
+        for name, strength in asdict(self).items():
+            most = 180 if name == "degrees" else 1
+            if not 0 <= strength <= most:
+                raise ValueError(f"{name} {strength}: from 0 to {most}")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """uint8 `(b, c, h, w)` to changed float32 in [0, 1] of the same shape.

@@ -19,7 +19,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_dtype, to_pil_image
 from tqdm.auto import tqdm
 
-from . import LOADERS, load
+from . import LOADER_OPTIONS, LOADERS, load
 from .augment import Augment
 from .balance import repeat_rare
 from .faces import DataError, Faces
@@ -55,8 +55,10 @@ def write_augmented(
     folder = Path(folder)
     if folder.exists():
         raise DataError(f"{folder} is there already; name a new folder, or remove it")
-    if copies < 1 or not 0 <= vertical_flips <= 1:
-        raise ValueError(f"copies {copies}, vertical_flips {vertical_flips}: at least 1, and from 0 to 1")
+    if copies < 1 or not (0 <= vertical_flips <= 1 and 0 <= rare_share <= 1):
+        raise ValueError(
+            f"copies {copies}, vertical_flips {vertical_flips}, rare_share {rare_share}: at least 1, and from 0 to 1"
+        )
     generator = torch.Generator().manual_seed(seed)
     chosen = [i for _ in range(copies) for i in repeat_rare(faces, rare_share, generator).indices]
     changed = _changed(faces, chosen, augment or Augment(), vertical_flips, generator)
@@ -104,6 +106,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("dataset", choices=sorted(LOADERS))
     parser.add_argument("out", type=Path, help="a new folder")
+    parser.add_argument("--protocol", default="majority", help="of FER+: majority or argmax")
+    parser.add_argument("--fold", type=int, default=0, help="of CK+, 0 to 9: its training faces are the other eight")
+    parser.add_argument("--classes", type=int, default=7, help="of CK+: 7, or 8 with neutral")
     parser.add_argument("--copies", type=int, default=2, help="of every face; more of the rare expressions")
     parser.add_argument("--rare-share", type=float, default=0.1, help="below this share an expression is rare; 0: none")
     parser.add_argument("--vertical-flips", type=float, default=0.0, help="probability that a copy is upside down")
@@ -111,13 +116,15 @@ def main(arguments: list[str] | None = None) -> None:
     for field in fields(Augment):
         parser.add_argument(f"--{field.name}", type=float, default=field.default, help="strength of this change")
     args = vars(parser.parse_args(arguments))
-    augment = Augment(**{field.name: args.pop(field.name) for field in fields(Augment)})
+    strengths = {field.name: args.pop(field.name) for field in fields(Augment)}
     dataset, out = args.pop("dataset"), args.pop("out")
+    given = {name: args.pop(name) for name in ("protocol", "fold", "classes")}
     try:
-        table = write_augmented(load(dataset, "train"), out, augment=augment, **args)
+        faces = load(dataset, "train", **{name: given[name] for name in LOADER_OPTIONS.get(dataset, ())})
+        table = write_augmented(faces, out, augment=Augment(**strengths), **args)
     except ValueError as error:  # DataError, a number out of its range
         sys.exit(f"error: {error}")
-    print(f"{out}: {len(table):,} pictures")
+    print(f"{out}: {len(table):,} pictures of {len(faces):,} training faces ({faces.protocol})")
     print(table["label"].value_counts().reindex(EXPRESSIONS, fill_value=0).to_string())
 
 

@@ -23,7 +23,17 @@ from tqdm.auto import tqdm
 from .cache import Write, cached
 from .crop import crop_face
 from .faces import DataError, Faces, Pictures, unanimous
-from .files import LEFT_OVER, Layout, find_root, fingerprint, list_folder, list_pictures, read_picture, read_text
+from .files import (
+    LEFT_OVER,
+    Layout,
+    find_root,
+    fingerprint,
+    list_folder,
+    list_pictures,
+    not_found,
+    read_picture,
+    read_text,
+)
 from .labels import CK48_FOLDERS, CKPLUS_CODES, EXPRESSIONS
 
 SIDE = 48
@@ -93,13 +103,13 @@ def load_ckplus(
             sequence whose frames do not run from 1 to its peak.
     """
     _check(split, fold, classes)
-    root = find_root("ckplus") if root is None else Path(root)
+    root = find_root("ckplus", root)
     frames, whole = _find(root, classes)
     subjects, sequences, labels = torch.tensor([(f.subject, f.sequence, f.label) for f in frames]).unbind(1)
     rows = _rows(subjects, fold, split)
     if classes == 7:
         rows = rows[labels[rows] != NEUTRAL]
-    key = fingerprint(frame.path for frame in frames)
+    key = fingerprint((frame.path for frame in frames), root)
     table = cached("ckplus", root, key, (1, SIDE, SIDE), lambda write: _parse(frames, root, whole, write))
     _warn_of_squares(split, table["found"][rows])
     return CKPlusFaces(
@@ -170,7 +180,7 @@ def _find(root: Path, classes: int) -> tuple[list[Frame], bool]:
                     f"cohn-kanade-images with Emotion, whose first frames are neutral. {HOW_TO_GET}"
                 )
             return _ck48(folder), False
-    raise DataError(f"no CK+ in {root}. {HOW_TO_GET} With no download: load('drawn').")
+    raise not_found("CK+", root, HOW_TO_GET)
 
 
 def _frame(path: Path, label: int) -> Frame:
@@ -189,7 +199,7 @@ def _official(root: Path) -> list[Frame]:
     for folder in (sequence for subject in list_folder(root / "Emotion") for sequence in list_folder(subject)):
         files = list_folder(folder)
         if len(files) > 1:
-            raise DataError(f"{files[1]}: a second label of its sequence, beside {files[0].name}; {LEFT_OVER}")
+            raise DataError(f"{folder}: two labels of one sequence, {files[0].name} and {files[1].name}; keep one")
         frames += [frame for file in files for frame in _sequence(file, root)]
     if not frames:
         raise DataError(f"{root / 'Emotion'} holds no labels; fetch it again")

@@ -68,10 +68,12 @@ def examine(name: str, root: Path) -> Findings:
         except DataError as error:
             bad = _bad_pictures(layout, root) if layout else []
             faults = dict.fromkeys([str(error), *bad])
-            return Findings(layout.name if layout else "not found", "", pd.DataFrame(), _unique(said), list(faults))
+            return Findings(
+                layout.name if layout else "none that can be read", "", pd.DataFrame(), _unique(said), list(faults)
+            )
     counts = pd.DataFrame({part: _count(sets) for part, sets in parts.items()})
     odd = [*_unique(said), *_unlike(counts, dataset.known(layout)), *_twins(parts, layout, root)]
-    protocol = next(iter(parts.values()))[0].protocol
+    protocol = list(parts.values())[-1][0].protocol
     return Findings(layout.name, protocol, counts, odd, [])
 
 

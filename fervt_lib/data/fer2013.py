@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from .cache import Write, cached
 from .faces import DataError, Faces, Pictures, unanimous
-from .files import Layout, encoding_of, find_root, fingerprint, refuse_outside
+from .files import Layout, encoding_of, find_root, fingerprint, not_found, refuse_outside
 from .labels import EXPRESSIONS, FER2013_CODES, USAGES
 
 SIDE = 48
@@ -23,6 +23,10 @@ FACE_FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_
 SPLITS = tuple(USAGES)
 SPLIT_CODES = {usage: code for code, usage in enumerate(USAGES.values())}
 DAMAGE = (OSError, EOFError, zlib.error, pd.errors.ParserError, pd.errors.EmptyDataError)
+HOW_TO_GET = (
+    "It needs fer2013.csv from Kaggle in data/ferplus or $FERVT_DATA/ferplus (folders of pictures, train/angry/…, are "
+    "not read); see data/README.md."
+)
 LABELS = {str(code): EXPRESSIONS.index(name) for code, name in enumerate(FER2013_CODES)}
 
 
@@ -42,9 +46,9 @@ def load_fer2013(split: str = "train", *, root: str | Path | None = None) -> Fac
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: FER2013 has {', '.join(SPLITS)}")
-    root = find_root("ferplus") if root is None else Path(root)
+    root = find_root("ferplus", root)
     file = _face_file(root)
-    table = cached("fer2013", root, fingerprint([file]), (1, SIDE, SIDE), lambda write: parse_faces(file, write))
+    table = cached("fer2013", root, fingerprint([file], root), (1, SIDE, SIDE), lambda write: parse_faces(file, write))
     rows = (table["split"] == SPLITS.index(split)).nonzero().squeeze(1)
     votes = unanimous(table["label"][rows].long())
     return Faces(Pictures(table["images"], rows), **votes, rows=rows, protocol="fer2013")
@@ -58,10 +62,7 @@ def fer2013_layout(root: Path) -> Layout:
 def _face_file(root: Path) -> Path:
     file = find_face_file(root)
     if file is None:
-        raise DataError(
-            f"no FER2013 in {root}: it needs fer2013.csv from Kaggle in data/ferplus or $FERVT_DATA/ferplus (folders "
-            "of pictures, train/angry/…, are not read); see data/README.md. With no download: load('drawn')."
-        )
+        raise not_found("FER2013", root, HOW_TO_GET)
     return file
 
 

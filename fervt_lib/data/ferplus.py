@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from .cache import Write, cached
 from .faces import DataError, Faces, Pictures
 from .fer2013 import SIDE, SPLIT_CODES, SPLITS, chunks, find_face_file, look_up, parse_faces, require_columns
-from .files import Layout, find_root, fingerprint, list_folder, match_rows, read_picture, read_text
+from .files import Layout, find_root, fingerprint, list_folder, match_rows, not_found, read_picture, read_text
 from .labels import EXPRESSIONS, VOTE_COLUMNS
 
 VOTE_FILES = ("fer2013new.csv", "fer2013new.csv.gz")
@@ -47,8 +47,10 @@ def load_ferplus(split: str = "train", protocol: str = "majority", root: str | P
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: FER+ has {', '.join(SPLITS)}")
-    root = find_root("ferplus") if root is None else Path(root)
-    table = cached("ferplus", root, fingerprint(_sources(root)), (1, SIDE, SIDE), lambda write: _parse(root, write))
+    root = find_root("ferplus", root)
+    table = cached(
+        "ferplus", root, fingerprint(_sources(root), root), (1, SIDE, SIDE), lambda write: _parse(root, write)
+    )
     rows = (table["split"] == SPLITS.index(split)).nonzero().squeeze(1)
     raw_votes = table["votes"][rows]
     kept, votes = choose_faces(raw_votes, table["named"][rows], protocol)
@@ -87,7 +89,7 @@ def _csv_pair(root: Path) -> tuple[Path, Path] | None:
     votes = [root / name for name in VOTE_FILES if (root / name).is_file()]
     if faces and votes:
         return faces, votes[0]
-    if (faces or votes) and not _picture_folder(root):
+    if (faces or votes) and not _has_pictures(root):
         found, absent = (faces, "votes, fer2013new.csv") if faces else (votes[0], "faces, fer2013.csv")
         raise DataError(f"{root}: {found.name} is there, but not the {absent}. {HOW_TO_GET}")
     return None
@@ -100,13 +102,19 @@ def _picture_folder(root: Path) -> Path | None:
     return None
 
 
+def _has_pictures(root: Path) -> bool:
+    """The repository of FER+ has the folders and their label.csv, but no picture."""
+    folder = _picture_folder(root)
+    return bool(folder) and any(next((folder / name).glob("*.png"), None) for name in PICTURE_FOLDERS.values())
+
+
 def _missing(root: Path) -> DataError:
     if (root / "train").is_dir():
         return DataError(
             f"{root} holds folders of pictures (train/angry/…), Kaggle's folder variant of FER2013. It has no row "
             f"order, so FER+ votes cannot be joined to it: the file fer2013.csv is needed instead. {HOW_TO_GET}"
         )
-    return DataError(f"no FER+ in {root}. {HOW_TO_GET} With no download: load('drawn').")
+    return not_found("FER+", root, HOW_TO_GET)
 
 
 def ferplus_layout(root: Path) -> Layout:

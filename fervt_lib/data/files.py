@@ -14,7 +14,8 @@ from PIL import Image
 from .faces import DataError
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")
-OF_FILE_MANAGERS = ("Thumbs.db", "desktop.ini")
+OF_FILE_MANAGERS = ("Thumbs.db", "desktop.ini", "__MACOSX")
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 SIDES = range(60, 2049)  # of a picture whose size is not known beforehand
 LEFT_OVER = "fetch the dataset again, or move what does not belong to it elsewhere"
 
@@ -39,10 +40,27 @@ class Layout(NamedTuple):
         return str(self.pictures[row].relative_to(root)) if self.pictures else f"row {row + 2}"
 
 
-def find_root(name: str) -> Path:
-    """The folder of dataset `name`: below `$FERVT_DATA` when that is set, else below `data/` of the course."""
+def find_root(name: str, root: str | Path | None = None) -> Path:
+    """The folder of dataset `name`: `root` if given, else below `$FERVT_DATA` when that is set, else below `data/`."""
     base = os.environ.get("FERVT_DATA") or Path(__file__).parents[2] / "data"
-    return Path(base) / name
+    return Path(root or Path(base) / name).expanduser()
+
+
+def not_found(what: str, root: Path, how_to_get: str) -> DataError:
+    """The error for a folder in which no layout of a dataset was found; it says what is there instead."""
+    return DataError(f"no {what} in {root}{_instead(root)}. {how_to_get} With no download: load('drawn').")
+
+
+def _instead(root: Path) -> str:
+    if not root.exists():
+        return ", which does not exist"
+    if not root.is_dir():
+        return ", which is a file: name the folder" + " that it is unpacked in" * (root.suffix in ARCHIVES)
+    held = list_folder(root)
+    if packed := [p.name for p in held if p.suffix.lower() in ARCHIVES and not p.name.endswith(".csv.gz")]:
+        return f": {packed[0]} is there, unpack it"
+    folders = [path for path in held if path.is_dir()]
+    return f": is it in {folders[0]}? Then name that folder" if len(folders) == 1 else ""
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -55,7 +73,8 @@ def list_folder(folder: Path) -> list[Path]:
         found = [p for p in folder.iterdir() if not p.name.startswith(".") and p.name not in OF_FILE_MANAGERS]
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be listed ({error.strerror}); the dataset is not whole: fetch it again"
+            f"{folder} cannot be listed ({error.strerror}); it must be a folder that you may read: if the dataset is "
+            "not whole, fetch it again"
         ) from error
     return sorted(found, key=lambda path: path.name)
 
@@ -81,21 +100,24 @@ def match_rows(file: Path, names: dict[int, str], pictures: Iterable[Path], plac
     Args:
         names: of the pictures, by number of the row.
     """
-    unnamed, seen = {path.name for path in pictures}, set()
+    there, seen = {path.name for path in pictures}, set()
     for row, name in names.items():
         if name in seen:
             raise DataError(f"{file}, row {row} names {name} a second time; fetch the file again")
-        if name not in unnamed:
-            raise DataError(f"{file}, row {row} names {name}, which is not in {place}; unpack the pictures again")
         seen.add(name)
-        unnamed.remove(name)
-    if unnamed:
+    if absent := {row: name for row, name in names.items() if name not in there}:
+        row, name = next(iter(absent.items()))
+        raise DataError(
+            f"{file}, row {row} names {name}, which is not in {place} (rows like that: {len(absent)}); unpack the "
+            "pictures again"
+        )
+    if unnamed := there - seen:
         first = place / min(unnamed)
         raise DataError(f"{first}: no row of {file} names it (pictures like that: {len(unnamed)}); {LEFT_OVER}")
 
 
-def fingerprint(files: Iterable[Path]) -> str:
-    """Name, size and time of every source file, in order: when one changes, the cache is made again.
+def fingerprint(files: Iterable[Path], root: Path) -> str:
+    """Name below `root`, size and time of every source file, in order: when one changes, the cache is made again.
 
     Raises:
         DataError: a file cannot be looked at.
@@ -106,7 +128,7 @@ def fingerprint(files: Iterable[Path]) -> str:
             stat = path.stat()
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror}); fetch it again") from error
-        digest.update(os.fsencode(path) + f" {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(path.relative_to(root)) + f" {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 

@@ -26,6 +26,7 @@ from .files import (
     list_folder,
     list_pictures,
     match_rows,
+    not_found,
     read_picture,
     read_text,
 )
@@ -35,6 +36,7 @@ SIDE = 100
 SPLITS = ("train", "validation", "test")
 PARTS = ("train", "test")  # of the dataset itself
 VALIDATION_SHARE = 0.1
+NAME = {part: re.compile(rf"{part}_(\d+)") for part in PARTS}  # how the name of a picture begins
 LABELS = {str(code): EXPRESSIONS.index(name) for code, name in enumerate(RAFDB_CODES, 1)}
 HOW_TO_GET = (
     "RAF-DB is given out by its authors on request; it goes to data/rafdb or $FERVT_DATA/rafdb, as basic/Image/aligned "
@@ -68,15 +70,18 @@ def load_rafdb(split: str = "train", *, seed: int = 0, root: str | Path | None =
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: RAF-DB has {', '.join(SPLITS)}")
-    root = find_root("rafdb") if root is None else Path(root)
+    root = find_root("rafdb", root)
     _, parts = _find(root)
     for part in PARTS:
         _warn_of_gaps(root, part, parts[part])
     faces = _in_order(parts)
     pictures, labels = [path for path, _ in faces], torch.tensor([label for _, label in faces])
-    table = cached("rafdb", root, fingerprint(pictures), (3, SIDE, SIDE), lambda write: _parse(pictures, root, write))
+    table = cached(
+        "rafdb", root, fingerprint(pictures, root), (3, SIDE, SIDE), lambda write: _parse(pictures, root, write)
+    )
     rows = _rows(labels, len(parts["train"]), split, seed)
-    return Faces(Pictures(table["images"], rows), **unanimous(labels[rows]), rows=rows, protocol="official")
+    protocol = "official" + f", validation by seed {seed}" * (split != "test")
+    return Faces(Pictures(table["images"], rows), **unanimous(labels[rows]), rows=rows, protocol=protocol)
 
 
 def rafdb_layout(root: Path) -> Layout:
@@ -118,14 +123,18 @@ def _find(root: Path) -> tuple[str, dict[str, Labels]]:
     for folder in (root, root / "DATASET"):
         if any((folder / part).is_dir() for part in PARTS):
             return "Kaggle's, train/1 to test/7", _kaggle(folder)
-    raise DataError(f"no RAF-DB in {root}. {HOW_TO_GET} With no download: load('drawn').")
+    raise not_found("RAF-DB", root, HOW_TO_GET)
 
 
 def _warn_of_gaps(root: Path, part: str, pictures: Labels) -> None:
     """RAF-DB numbers its pictures, train and test each from 1."""
-    numbers = sorted(int(number) for path in pictures for number in re.findall(r"\d+", path.stem))
-    if numbers != list(range(1, len(pictures) + 1)):
-        warnings.warn(f"{root}: its {part} pictures are not numbered 1 to {len(pictures)}; is it whole?", stacklevel=3)
+    numbers = [int(NAME[part].match(path.name)[1]) for path in pictures]
+    if sorted(numbers) != list(range(1, len(numbers) + 1)):
+        absent = set(range(1, max(numbers) + 1)).difference(numbers)
+        what = f"{len(absent)} are missing, the first is {min(absent)}" if absent else "some come twice"
+        warnings.warn(
+            f"{root}: its {part} pictures are not numbered 1 to {max(numbers)}: {what}; is it whole?", stacklevel=3
+        )
 
 
 # --- layout 1: official ------------------------------------------------------------------------------------------
@@ -164,10 +173,14 @@ def _kaggle(folder: Path) -> dict[str, Labels]:
     parts, seen = {}, {}
     for part in PARTS:
         labels = {place: _label(place, place.name) for place in list_folder(folder / part)}
-        if absent := LABELS.keys() - {place.name for place in labels}:
-            raise DataError(f"{folder / part} has no folder {min(absent)}; the dataset is not whole: fetch it again")
+        if absent := sorted(LABELS.keys() - {place.name for place in labels}):
+            raise DataError(
+                f"{folder / part} has no folder {', '.join(absent)}; the dataset is not whole: fetch it again"
+            )
         parts[part] = {path: label for place, label in labels.items() for path in list_pictures(place)}
         for path in parts[part]:
+            if not NAME[part].match(path.name):
+                raise DataError(f"{path} is not named like {part}_00001_aligned.jpg; {LEFT_OVER}")
             if seen.setdefault(path.name, path) != path:
                 raise DataError(f"{path} has the name of {seen[path.name]}: one face twice, or two labels; keep one")
     return parts
