@@ -225,12 +225,16 @@ def _is_record(facts: object) -> bool:
     return whole and (not start or _is_record(start))
 
 
-def _place(dataset: str, split: str | None, classes: int, recipe: dict) -> tuple[str, dict]:
+def _place(dataset: str, split: str | None, classes: int | None, recipe: dict) -> tuple[str, dict]:
     """Split and options of a test: the fold that was kept from the training; all of CK+ for weights from elsewhere."""
     if dataset != "ckplus":
+        if classes:
+            raise ValueError(f"--classes {classes}: only CK+ has a choice of them")
         return split or "test", {}
     if recipe.get("dataset") != "ckplus":
-        return split or "all", {"classes": classes}
+        return split or "all", {"classes": classes or 7}
+    if classes not in (None, recipe["classes"]):
+        raise ValueError(f"--classes {classes}: these weights are of {recipe['classes']}; leave the option out")
     return split or "test", {name: recipe[name] for name in LOADER_OPTIONS["ckplus"]}
 
 
@@ -299,7 +303,7 @@ def main(arguments: list[str] | None = None) -> None:
         help="a weights file; several: the folds of CK+",
     )
     parser.add_argument("--dataset", choices=sorted(LOADERS), default="ferplus")
-    parser.add_argument("--classes", type=int, choices=(7, 8), default=7, help="of CK+, for weights from elsewhere")
+    parser.add_argument("--classes", type=int, choices=(7, 8), help="of CK+, for weights from elsewhere; default: 7")
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test", "all"),

@@ -221,6 +221,15 @@ def test_a_mean_over_what_are_no_folds_is_refused(ck_weights, options):
         main([*options, "--checkpoint", ck_weights(0), ck_weights(1)])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--dataset", "drawn"], "only CK"), (["--dataset", "ckplus"], "these weights are of 7")],
+)
+def test_classes_that_are_not_to_be_chosen_are_refused(ck_weights, options, message):
+    with pytest.raises(SystemExit, match=f"--classes 8: {message}"):
+        main([*options, "--classes", "8", "--checkpoint", ck_weights(0)])
+
+
 @pytest.mark.parametrize("text", [b"{", b'"\xff"'])
 def test_a_damaged_record_beside_the_weights_is_named(checkpoint, text):
     checkpoint.with_suffix(".json").write_bytes(text)
