@@ -155,11 +155,14 @@ def test_many_faults_are_counted(look, rafdb_tree):
 def test_a_folder_without_the_dataset_or_with_a_part_missing_is_a_fault(look, rafdb_tree, tmp_path):
     (tmp_path / "empty").mkdir()
     said, sound = look("rafdb", tmp_path / "empty")
-    assert not sound and "layout: none that can be read" in said and "given out by its authors on request" in said
+    assert not sound and "layout: not found" in said and "given out by its authors on request" in said
     root = rafdb_tree("kaggle")
     shutil.rmtree(root / KAGGLE_TEST / "5")
     said, sound = look("rafdb", root)
-    assert not sound and f"{root / KAGGLE_TEST} has no folder 5" in said
+    (bad := root / KAGGLE_TEST / "4/test_00004_aligned.jpg").write_bytes(b"no picture")
+    said, sound = look("rafdb", root)
+    assert not sound and "layout: found, but with a fault" in said and f"{root / KAGGLE_TEST} has no folder 5" in said
+    assert said.count("fault: ") == 2 and f"fault: {bad}: not a readable picture" in said
 
 
 @pytest.mark.filterwarnings("ignore:CK")

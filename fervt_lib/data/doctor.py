@@ -11,7 +11,7 @@ from .ckplus import CKPlusFaces, ckplus_layout, load_ckplus
 from .faces import DataError, Faces
 from .fer2013 import fer2013_layout, load_fer2013
 from .ferplus import ferplus_layout, load_ferplus
-from .files import Layout, read_picture
+from .files import Layout, NotFoundError, read_picture
 from .labels import EXPRESSIONS
 from .rafdb import load_rafdb, rafdb_layout
 from .twins import find_twins
@@ -29,11 +29,14 @@ class Dataset(NamedTuple):
     Attributes:
         parts: its faces, split as it is given out.
         known: the counts that it should have.
+        pattern, size: of the pictures in a folder whose layout cannot be read, see `read_picture`.
     """
 
     layout: Callable[[Path], Layout]
     parts: Callable[[Path, Layout], dict[str, list[Faces]]]
     known: Callable[[Layout], Counts]
+    pattern: str
+    size: Callable[[Path], tuple[int, int] | None]
 
 
 class Findings(NamedTuple):
@@ -56,8 +59,8 @@ def examine(name: str, root: Path) -> Findings:
         name: "ckplus", "fer2013", "ferplus" or "rafdb".
 
     Returns:
-        Where pictures are bad, every one of them is named among the faults; what keeps the layout itself from being
-        read is named alone.
+        Where pictures are bad, every one of them is named among the faults, also beside a fault that keeps the layout
+        itself from being read.
     """
     dataset, layout = DATASETS[name], None
     with warnings.catch_warnings(record=True) as said:
@@ -66,11 +69,9 @@ def examine(name: str, root: Path) -> Findings:
             layout = dataset.layout(root)
             parts = dataset.parts(root, layout)
         except DataError as error:
-            bad = _bad_pictures(layout, root) if layout else []
-            faults = dict.fromkeys([str(error), *bad])
-            return Findings(
-                layout.name if layout else "none that can be read", "", pd.DataFrame(), _unique(said), list(faults)
-            )
+            layout = layout or _guess(dataset, root, error)
+            faults = dict.fromkeys([str(error), *_bad_pictures(layout, root)])
+            return Findings(layout.name, "", pd.DataFrame(), _unique(said), list(faults))
     counts = pd.DataFrame({part: _count(sets) for part, sets in parts.items()})
     odd = [*_unique(said), *_unlike(counts, dataset.known(layout)), *_twins(parts, layout, root)]
     protocol = list(parts.values())[-1][0].protocol
@@ -79,6 +80,13 @@ def examine(name: str, root: Path) -> Findings:
 
 def _unique(said: list[warnings.WarningMessage]) -> list[str]:
     return list(dict.fromkeys(str(warning.message) for warning in said))
+
+
+def _guess(dataset: Dataset, root: Path, error: DataError) -> Layout:
+    """The pictures of a dataset whose layout has a fault; none where the dataset is not there at all."""
+    if isinstance(error, NotFoundError):
+        return Layout("not found", [])
+    return Layout("found, but with a fault", sorted(root.rglob(dataset.pattern)), size=dataset.size(root))
 
 
 def _bad_pictures(layout: Layout, root: Path) -> Iterator[str]:
@@ -161,16 +169,22 @@ DATASETS = {
         ckplus_layout,
         lambda root, layout: {"all": [load_ckplus("all", classes=7 if layout.size else 8, root=root)]},
         lambda layout: KNOWN_CK48 if layout.size else KNOWN_CKPLUS,
+        "S*_*_*.png",
+        lambda root: None if (root / "cohn-kanade-images").is_dir() else (48, 48),
     ),
     "fer2013": Dataset(
         fer2013_layout,
         lambda root, layout: {split: [load_fer2013(split, root=root)] for split in SPLITS},
         lambda layout: KNOWN_FER2013,
+        "fer*.png",
+        lambda root: (48, 48),
     ),
     "ferplus": Dataset(
         ferplus_layout,
         lambda root, layout: {split: [load_ferplus(split, root=root)] for split in SPLITS},
         lambda layout: KNOWN_FERPLUS_PICTURES if layout.pictures else KNOWN_FERPLUS,
+        "fer*.png",
+        lambda root: (48, 48),
     ),
     "rafdb": Dataset(
         rafdb_layout,
@@ -179,5 +193,7 @@ DATASETS = {
             "test": [load_rafdb("test", root=root)],
         },
         lambda layout: KNOWN_RAFDB,
+        "*_aligned.*",
+        lambda root: (100, 100),
     ),
 }

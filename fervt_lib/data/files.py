@@ -46,9 +46,13 @@ def find_root(name: str, root: str | Path | None = None) -> Path:
     return Path(root or Path(base) / name).expanduser()
 
 
-def not_found(what: str, root: Path, how_to_get: str) -> DataError:
+class NotFoundError(DataError):
+    """A folder holds no layout of the dataset."""
+
+
+def not_found(what: str, root: Path, how_to_get: str) -> NotFoundError:
     """The error for a folder in which no layout of a dataset was found; it says what is there instead."""
-    return DataError(f"no {what} in {root}{_instead(root)}. {how_to_get} With no download: load('drawn').")
+    return NotFoundError(f"no {what} in {root}{_instead(root)}. {how_to_get} With no download: load('drawn').")
 
 
 def _instead(root: Path) -> str:
