@@ -33,7 +33,6 @@ from .data import (
     LOADER_OPTIONS,
     LOADERS,
     RAFDB_CODES,
-    DataError,
     Faces,
     load,
     shared,
@@ -221,7 +220,7 @@ def _is_record(facts: object) -> bool:
         return False
     recipe, start = facts.get("recipe", {}), facts.get("start")
     needed = LOADER_OPTIONS["ckplus"] if recipe.get("dataset") == "ckplus" else ()
-    whole = not recipe or (recipe.get("dataset") in LOADERS and recipe.keys() >= set(needed))
+    whole = not recipe or recipe.keys() >= {"dataset", *needed}
     return whole and (not start or _is_record(start))
 
 
@@ -250,7 +249,7 @@ def warn_of_shared(made: dict, dataset: str, split: str, options: dict) -> list[
     trained = {name: recipe[name] for name in LOADER_OPTIONS.get(recipe["dataset"], ()) if name in recipe}
     try:
         train = load(recipe["dataset"], "train", **trained)
-    except DataError as error:
+    except ValueError as error:  # DataError, or faces of a user's own
         return [f"the training faces ({recipe['dataset']}) were not compared with these: {error}"]
     said = []
     for name, faces in _sets(dataset, split, options).items():

@@ -215,6 +215,11 @@ def test_faces_that_the_weights_before_were_trained_on_are_warned_of_too(ck_weig
     assert any("no recipe" in said for said in warn_of_shared({"recipe": restarted["recipe"]}, *test))
 
 
+def test_training_faces_that_no_loader_reads_are_said_not_to_be_compared():
+    said = warn_of_shared({"recipe": {"dataset": "mine"}}, "drawn", "test", {})
+    assert len(said) == 1 and "(mine) were not compared with these: dataset 'mine'" in said[0]
+
+
 @pytest.mark.parametrize("options", [["--dataset", "ferplus"], ["--dataset", "ckplus", "--split", "all"]])
 def test_a_mean_over_what_are_no_folds_is_refused(ck_weights, options):
     with pytest.raises(SystemExit, match="only folds of CK"):
@@ -243,7 +248,6 @@ def test_a_damaged_record_beside_the_weights_is_named(checkpoint, text):
         [],
         {"recipe": "mine"},
         {"recipe": {"epochs": 3}},
-        {"recipe": {"dataset": "affectnet"}},
         {"recipe": {"dataset": "ckplus", "classes": 7}},
         {"recipe": {"dataset": "drawn"}, "start": {"recipe": []}},
     ],
