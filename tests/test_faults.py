@@ -149,10 +149,7 @@ def test_a_dense_split_puts_the_regions_back_where_they_were():
 
 
 def test_dense_split_stands_before_the_extractor():
-    (sound, attention), x = (
-        (tiny(c).grid_attention for c in (lambda m: m, faults.dense_split)),
-        torch.rand(2, 3, 48, 48),
-    )
+    sound, attention, x = tiny().grid_attention, tiny(faults.dense_split).grid_attention, torch.rand(2, 3, 48, 48)
     mixed = attention.extract[0](x)
     assert torch.equal(attention(x)[1], region_weights(sound.extract(mixed), 4))
 
