@@ -2,9 +2,11 @@
 
     python -m fervt_lib.ablation                               every variant, seeds 0 to 2 (hours on a CPU)
     python -m fervt_lib.ablation scrambled_map --seeds 0       one of them
-    python -m fervt_lib.ablation pretrained wiped --preset paper --epochs 10     needs ImageNet's weights and a GPU
+    python -m fervt_lib.ablation pretrained wiped pretrained_unnormalised --preset paper --epochs 10
+                                                               what ImageNet's weights are worth: needs them and a GPU
 
-Each run leaves one JSON file in data/results/ and is not made again while that is there.
+Each run leaves one JSON file in data/results/ and is not made again while that is there. At the end the comparison of
+all runs of this budget is printed.
 """
 
 import argparse
@@ -13,7 +15,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from . import faults
-from .data import Augment, DataError, load
+from .data import Augment, load
 from .evaluation import predict, score
 from .model import FERVT, PRESETS, CheckpointError, LevelTokens, fervt_paper
 from .model.backbone import Pyramid
@@ -157,6 +159,12 @@ IMAGENET = {
         build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1"),
         change=faults.wiped,
     ),
+    "pretrained_unnormalised": Variant(
+        "6 · the same, no normalisation before the backbone",
+        against="pretrained",
+        build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1"),
+        change=faults.no_normalisation,
+    ),
 }
 VARIANTS = ABLATIONS | FAULTS | IMAGENET
 
@@ -193,10 +201,29 @@ def run(name: str, budget: Recipe, runs: Path, results: Path = RESULTS) -> dict:
 
 
 def _same_run(path: Path, recipe: Recipe) -> dict:
-    facts = json.loads(path.read_text())
-    if Recipe(**facts["recipe"]) != recipe:
-        raise CheckpointError(f"{path} is a run of another recipe: delete it, or ask for other epochs or another seed")
+    facts = read_record(path)
+    mine, found = asdict(recipe), asdict(Recipe(**facts["recipe"]))
+    found["preset"] = mine["preset"]  # a shipped run has it without the variant; both are in the file's name
+    if differs := [f"{name} {found[name]!r}, not {mine[name]!r}" for name in mine if found[name] != mine[name]]:
+        raise CheckpointError(
+            f"{path} is a run of another recipe ({'; '.join(differs)}): ask for that one, for other epochs or another seed"
+        )
     return facts
+
+
+def read_record(path: Path) -> dict:
+    """The facts of a JSON file in data/results/.
+
+    Raises:
+        CheckpointError: the file is not there or damaged; `data/results/README.md` says which command makes it.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:  # not there, no JSON, or no text at all
+        raise CheckpointError(
+            f"{path}: no readable record ({error}); get it again from the repository, or delete it and make it again: "
+            "README.md beside it names the command"
+        ) from error
 
 
 def write_json(path: Path, facts: dict) -> None:
@@ -215,14 +242,18 @@ def read_runs(results: Path = RESULTS) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: no run is there; the message says what makes one.
+        CheckpointError: a file is damaged; it is named.
     """
-    runs = [facts for path in sorted(results.glob("*.json")) if "variant" in (facts := json.loads(path.read_text()))]
-    if not runs:
+    records = {path: read_record(path) for path in sorted(results.glob("*.json"))}
+    rows = [_row(path, facts) for path, facts in records.items() if "variant" in facts]
+    if not rows:
         raise FileNotFoundError(f"no run in {results}: python -m fervt_lib.ablation makes them")
-    return pd.DataFrame(_row(facts) for facts in runs)
+    return pd.DataFrame(rows)
 
 
-def _row(facts: dict) -> dict:
+def _row(path: Path, facts: dict) -> dict:
+    if missing := {"recipe", "history", "test", "seconds"} - facts.keys():
+        raise CheckpointError(f"{path}: a run without {', '.join(sorted(missing))}; delete it and make it again")
     recipe, name = facts["recipe"], facts["variant"]
     test = next(iter(facts["test"].values()))  # majority comes first
     return {
@@ -259,6 +290,28 @@ def compare(runs: pd.DataFrame, score: str = "validation") -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("variant")
 
 
+def seed_deviation(runs: pd.DataFrame, score: str = "validation") -> float:
+    """Standard deviation between seeds of one variant, in points, pooled over all variants with two seeds or more.
+
+    Args:
+        runs: of one preset and number of epochs, see `read_runs`.
+        score: the column that is looked at.
+    """
+    seeds = runs.groupby("variant")[score]
+    freedom = seeds.count() - 1
+    return float((seeds.var() * freedom).sum() / freedom.sum()) ** 0.5
+
+
+def report(preset: str, epochs: int, results: Path = RESULTS) -> str:
+    """What each variant gained or lost at a budget, as lines a person reads."""
+    runs = read_runs(results)
+    runs = runs[(runs["preset"] == preset) & (runs["epochs"] == epochs)]
+    gains, tested = compare(runs), compare(runs, "test")
+    columns = {"validation, %": gains["validation"], "against": gains["against"], "seeds": gains["seeds"]}
+    columns |= {"points": gains["mean"], "least": gains["low"], "greatest": gains["high"], "on the test": tested["mean"]}
+    return pd.DataFrame(columns).to_string(float_format="{:.1f}".format, na_rep="")
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m fervt_lib.ablation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -274,6 +327,8 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if unknown := set(args.variants) - set(VARIANTS):
         parser.error(f"no variant {', '.join(sorted(unknown))}: there are {', '.join(VARIANTS)}")
+    if args.epochs < 1 or args.batch_size < 1:
+        parser.error("epochs and batch size are 1 or more")
     if set(args.variants) & set(IMAGENET) and args.preset != "paper":
         parser.error(f"{' and '.join(IMAGENET)} are variants of the paper preset: add --preset paper")
     budget = replace(BUDGET, preset=args.preset, epochs=args.epochs, batch_size=args.batch_size)
@@ -282,8 +337,10 @@ def main(arguments: list[str] | None = None) -> None:
         for name in args.variants or ABLATIONS | FAULTS:
             try:
                 run(name, replace(budget, seed=seed), args.runs)
-            except (DataError, CheckpointError, FloatingPointError) as error:  # the others are still worth training
+            except (ValueError, FloatingPointError, RuntimeError, OSError) as error:  # the others are worth training
                 failures.append(f"{name}, seed {seed}: {error}")
+    if len(failures) < len(args.seeds) * len(args.variants or ABLATIONS | FAULTS):
+        print(report(args.preset, args.epochs))
     if failures:
         sys.exit("error: " + "\n".join(failures))
 

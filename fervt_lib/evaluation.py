@@ -1,6 +1,7 @@
 """Scores of a model, by the protocol of each dataset.
 
 python -m fervt_lib.evaluation                                        the shipped weights, FER+ test split
+python -m fervt_lib.evaluation --temperature 0.514                    the same, calibrated as their card says
 python -m fervt_lib.evaluation --dataset ckplus                       the same weights on all of CK+
 python -m fervt_lib.evaluation --dataset ckplus --checkpoint runs/ckplus-*/model.safetensors
                                                 each fold's weights on its fold, and the mean over the folds
@@ -106,18 +107,29 @@ def temper(probabilities: Tensor, temperature: Tensor | float) -> Tensor:
     return (probabilities.clamp(min=1e-9).log() / temperature).softmax(dim=1)
 
 
-def evaluate(model: FERVT, split: str = "test", *, dataset: str = "ferplus", mirror: bool = True, **options) -> dict:
+def evaluate(
+    model: FERVT,
+    split: str = "test",
+    *,
+    dataset: str = "ferplus",
+    mirror: bool = True,
+    temperature: float = 1.0,
+    **options,
+) -> dict:
     """Scores on a split by protocol, `{protocol: scores}`, see `score`.
 
     FER+ is scored under both its protocols, *majority* and *argmax*. Where a dataset lacks an expression, a second
     entry has the scores with that answer ruled out: a model from elsewhere may give it, and is wrong each time.
 
     Args:
+        temperature: see `temper`; it changes the calibration error alone.
         options: of the dataset's loader; `load_ckplus` takes `fold` and `classes`.
     """
     scores = {}
     for name, faces in _sets(dataset, split, options).items():
         probabilities = predict(model, faces, mirror=mirror)
+        if temperature != 1:
+            probabilities = temper(probabilities, temperature)
         scores[name] = score(probabilities, faces.labels)
         if absent := absent_expressions(dataset, options.get("classes", 7)):
             named = " and ".join(EXPRESSIONS[label] for label in absent)
@@ -278,14 +290,16 @@ def _evaluate_file(path: Path, args: argparse.Namespace) -> tuple[str, dict]:
     """The split, and the scores on it."""
     made = made_by(path)
     split, options = _place(args.dataset, args.split, args.classes, made.get("recipe", {}))
-    scores = evaluate(load_weights(path), split, dataset=args.dataset, mirror=not args.no_mirror, **options)
+    how = {"mirror": not args.no_mirror, "temperature": args.temperature}
+    scores = evaluate(load_weights(path), split, dataset=args.dataset, **how, **options)
     if split != "train":
         for text in warn_of_shared(made, args.dataset, split, options):
             print(f"warning: {text}", file=sys.stderr)
     if args.json:
         mirror = "" if not args.no_mirror else "-no-mirror"
         classes = f"-{options['classes']}" if "classes" in options else ""
-        written = path.with_suffix(f".{args.dataset}-{split}{classes}{mirror}.json")
+        tempered = f"-temperature-{args.temperature:g}" if args.temperature != 1 else ""
+        written = path.with_suffix(f".{args.dataset}-{split}{classes}{mirror}{tempered}.json")
         written.write_text(json.dumps(scores, indent=1) + "\n")
     return split, scores
 
@@ -311,10 +325,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--no-mirror", action="store_true", help="predict from the face alone, not its mirror image too"
     )
+    parser.add_argument("--temperature", type=float, default=1.0, help="calibrates the probabilities; no answer changes")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object, and write each weights' scores beside them"
     )
     args = parser.parse_args(arguments)
+    if not 0 < args.temperature < float("inf"):
+        parser.error(f"--temperature {args.temperature}: a temperature is above 0")
     try:
         if len(args.checkpoint) > 1:
             _check_folds([made_by(path).get("recipe", {}) for path in args.checkpoint], args.dataset, args.split)

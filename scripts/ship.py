@@ -1,19 +1,19 @@
 """Ship a finished run: `python scripts/ship.py RUN_FOLDER NAME` fills data/checkpoints/NAME.{safetensors,json}.
 
-The test split is looked at here, once, with the fp16 weights as they are shipped. The temperature is fitted on
-validation faces. The model card is written again, and a run on FER+ leaves its record in data/results/; then
-`python -m fervt_lib.protocol weights` and `python scripts/card.py` look at its validation faces for twins.
+The test split is looked at here, once, with the fp16 weights as they are shipped, before any file is touched. The
+temperature is fitted on validation faces. A run on FER+ leaves its record in data/results/, which must not be there
+yet. Then `python -m fervt_lib.protocol weights` and `python scripts/card.py` look at its validation faces for twins,
+and the model card is written again.
 """
 
 import argparse
-import json
 import shutil
+import sys
 from pathlib import Path
 
-import card
 import torch
 
-from fervt_lib.ablation import RESULTS, write_json
+from fervt_lib.ablation import RESULTS, read_record, write_json
 from fervt_lib.data import EXPRESSIONS, load
 from fervt_lib.evaluation import evaluate, fit_temperature, predict, report, score, temper
 from fervt_lib.model import CHECKPOINTS, load_weights
@@ -33,36 +33,49 @@ def calibration(probabilities: torch.Tensor, labels: torch.Tensor, model: torch.
     return {"temperature": temperature, "ece": before, "ece_tempered": after}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("name")
-    args = parser.parse_args()
-    facts = json.loads((args.run / "model.json").read_text())
-    target = CHECKPOINTS / f"{args.name}.safetensors"
-    shutil.copyfile(args.run / "model.safetensors", target)
-    model = load_weights(target)
+def judge(run: Path) -> dict:
+    """The facts of a finished run, with the scores of its fp16 weights on the test split."""
+    facts = read_record(run / "model.json")
+    model = load_weights(run / "model.safetensors")
     dataset = facts["recipe"]["dataset"]
-    scores = evaluate(model, dataset=dataset)
     test = load(dataset, "test")
-    probabilities = predict(model, test)
-    facts |= {
-        "protocol": "drawn" if dataset == "drawn" else "majority",
+    scores, probabilities = evaluate(model, dataset=dataset), predict(model, test)
+    return facts | {
+        "protocol": test.protocol,
         "mirror": True,
         "accuracy": {name: s["accuracy"] for name, s in scores.items()},
         "test": scores,
         "confusion": confusion(probabilities, test.labels),
         "calibration": calibration(probabilities, test.labels, model, dataset),
     }
+
+
+def record_of(recipe: dict) -> tuple[Path, str]:
+    """The file in data/results/ that a run on FER+ leaves, and what it is there."""
+    variant = "restart" if recipe.get("start") else "reference"
+    return RESULTS / f"{recipe['preset']}-{variant}-{recipe['epochs']}-{recipe['seed']}.json", variant
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    args = parser.parse_args()
+    try:
+        recipe = read_record(args.run / "model.json")["recipe"]
+        record, variant = record_of(recipe)
+        if recipe["dataset"] == "ferplus" and record.exists():
+            sys.exit(f"error: {record} is the record of such a run already: delete it if this one takes its place")
+        facts = judge(args.run)
+    except ValueError as error:  # DataError, CheckpointError
+        sys.exit(f"error: {error}")
+    target = CHECKPOINTS / f"{args.name}.safetensors"
+    shutil.copyfile(args.run / "model.safetensors", target.with_suffix(".part"))
+    target.with_suffix(".part").replace(target)
     write_json(target.with_suffix(".json"), facts)
-    card.write()
-    if dataset == "ferplus":
-        recipe = facts["recipe"]
-        variant = "restart" if recipe.get("start") else "reference"
-        name = f"{recipe['preset']}-{variant}-{recipe['epochs']}-{recipe['seed']}.json"
-        write_json(RESULTS / name, facts | {"variant": variant})
-    print(report(scores))
-    print(facts["calibration"])
+    if recipe["dataset"] == "ferplus":
+        write_json(record, facts | {"variant": variant})
+    print(report(facts["test"]), facts["calibration"], sep="\n")
 
 
 if __name__ == "__main__":

@@ -142,8 +142,15 @@ def test_a_finished_run_is_not_made_again(done, monkeypatch):
 @pytest.mark.parametrize("change", [{"batch_size": 8}, {"peak_lr": 0.1}, {"dataset": "ferplus"}])
 def test_a_finished_run_of_another_recipe_is_refused(done, change):
     _, folder, _, _ = done
-    with pytest.raises(CheckpointError, match=r"tiny-upside_down-1-0\.json is a run of another recipe"):
+    (field,) = change
+    with pytest.raises(CheckpointError, match=rf"tiny-upside_down-1-0\.json is a run of another recipe \({field} "):
         run("upside_down", replace(SMALL, **change), folder / "runs", folder / "results")
+
+
+def test_the_record_of_a_shipped_run_counts_as_that_run(done, tmp_path):
+    facts = done[0] | {"variant": "reference", "recipe": done[0]["recipe"] | {"preset": "tiny"}}
+    ablation.write_json(tmp_path / "tiny-reference-1-0.json", facts)
+    assert run("reference", SMALL, tmp_path / "runs", tmp_path) == facts and not (tmp_path / "runs").exists()
 
 
 def test_the_weights_of_a_variant_are_refused_by_the_builders(done):
@@ -193,6 +200,32 @@ def test_without_runs_the_command_that_makes_them_is_named(tmp_path):
         read_runs(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["{", "", '{"variant": "reference", "recipe": {}}', "\udcff"])
+def test_a_damaged_record_is_named(done, tmp_path, text):
+    ablation.write_json(tmp_path / "a.json", done[0])
+    (tmp_path / "tiny-reference-1-0.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(CheckpointError, match=r"tiny-reference-1-0\.json: .*make it again"):
+        read_runs(tmp_path)
+
+
+def test_seeds_of_all_variants_tell_how_far_seeds_lie_apart():
+    scores = {"reference": [70, 72], "bare_cnn": [80, 81, 82], "hard_labels": [50]}
+    runs = pd.DataFrame([{"variant": v, "test": float(x)} for v, by_seed in scores.items() for x in by_seed])
+    # around their own means: 1 + 1 and 1 + 0 + 1 squared points, over 1 + 2 degrees of freedom; one seed tells nothing
+    assert ablation.seed_deviation(runs, "test") == pytest.approx((4 / 3) ** 0.5)
+
+
+def test_the_report_has_the_runs_of_its_budget(done, tmp_path):
+    for name, seed, correct in (("reference", 0, 0.7), ("bare_cnn", 0, 0.75), ("wiped", 0, 0.1)):
+        scores = {"accuracy": correct, "macro_f1": 0.5}
+        facts = done[0] | {"variant": name, "history": [{"validation": scores}], "test": {"drawn": scores}}
+        facts["recipe"] = facts["recipe"] | {"preset": f"tiny-{name}" if name != "wiped" else "paper-wiped"}
+        ablation.write_json(tmp_path / f"{name}-{seed}.json", facts)
+    lines = ablation.report("tiny", 1, tmp_path).splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["reference", "bare_cnn"]
+    assert lines[-1].split()[1:] == ["75.0", "reference", "1", "5.0", "5.0", "5.0", "5.0"]
+
+
 def test_variants_are_compared_seed_by_seed_with_their_own_baseline():
     scores = {
         "reference": {0: 80, 1: 82, 2: 84},
@@ -224,6 +257,7 @@ def asked(monkeypatch):
     """What the command would train."""
     calls = []
     monkeypatch.setattr("fervt_lib.ablation.run", lambda name, budget, runs: calls.append((name, budget)))
+    monkeypatch.setattr("fervt_lib.ablation.report", lambda preset, epochs: f"runs of {preset}, {epochs} epochs")
     return calls
 
 
@@ -240,6 +274,18 @@ def test_the_command_trains_what_needs_no_download_with_three_seeds(asked):
     assert {name for name, _ in asked} == set(FROM_SCRATCH)
     assert {(name, budget.seed) for name, budget in asked} == {(n, s) for n in FROM_SCRATCH for s in (0, 1, 2)}
     assert len(asked) == 3 * len(FROM_SCRATCH)
+
+
+def test_the_command_ends_with_the_comparison(asked, capsys):
+    ablation.main(["bare_cnn", "--preset", "compact", "--epochs", "4", "--seeds", "0"])
+    assert capsys.readouterr().out == "runs of compact, 4 epochs\n"
+
+
+@pytest.mark.parametrize("option", [["--epochs", "0"], ["--batch-size", "0"]])
+def test_a_budget_of_nothing_is_refused(asked, capsys, option):
+    with pytest.raises(SystemExit):
+        ablation.main(["reference", *option])
+    assert "1 or more" in capsys.readouterr().err and not asked
 
 
 def test_the_command_passes_its_options_on(asked):
@@ -262,7 +308,10 @@ def test_an_error_of_a_run_names_variant_and_seed(monkeypatch):
 def test_pretrained_keeps_imagenets_weights_and_wiped_does_not(monkeypatch):
     state = {k: torch.rand_like(t) + 2 if t.is_floating_point() else t for k, t in resnet34().state_dict().items()}
     monkeypatch.setattr(ResNet34_Weights, "get_state_dict", lambda self, *args, **kwargs: state)
-    pretrained, wiped = (make(name, "paper").backbone.state_dict() for name in IMAGENET)
+    names = ("pretrained", "wiped", "pretrained_unnormalised")
+    pretrained, wiped, unnormalised = (make(name, "paper").backbone.state_dict() for name in names)
+    assert set(names) == set(IMAGENET) and {key.removeprefix("backbone.") for key in unnormalised} == pretrained.keys()
+    assert all(torch.equal(t, pretrained[key.removeprefix("backbone.")]) for key, t in unnormalised.items())
     for name, tensor in pretrained.items():
         source = name.replace("stem.0.", "conv1.").replace("stem.1.", "bn1.")
         assert torch.equal(tensor, state[source]), name
@@ -288,15 +337,16 @@ def test_variants_with_imagenets_weights_need_the_paper_preset(asked, capsys):
     assert [name for name, _ in asked] == ["pretrained", "wiped"]
 
 
-def test_a_run_that_diverges_does_not_stop_the_others(monkeypatch):
+@pytest.mark.parametrize("error", [FloatingPointError, RuntimeError, OSError, ValueError])
+def test_a_run_that_fails_does_not_stop_the_others(monkeypatch, asked, error):
     calls = []
 
-    def diverge(name, budget, runs):
+    def fail(name, budget, runs):
         calls.append(name)
         if name == "no_warm_up":
-            raise FloatingPointError("step 3: the loss is nan")
+            raise error("step 3: the loss is nan")
 
-    monkeypatch.setattr("fervt_lib.ablation.run", diverge)
+    monkeypatch.setattr("fervt_lib.ablation.run", fail)
     with pytest.raises(SystemExit, match="no_warm_up, seed 0: step 3: the loss is nan"):
         ablation.main(["no_warm_up", "reference", "--seeds", "0"])
     assert calls == ["no_warm_up", "reference"]

@@ -383,6 +383,7 @@ CASES = {
             "counts pixels": lambda make: 2304 * in_place(make),
             "down the columns": lambda make: in_place(lambda w: make(w.reshape(4, 4).T.reshape(1, 16, 1))),
             "one number": lambda make: make(torch.arange(16.0).reshape(1, 16, 1)) == 0,
+            "yes or no": lambda make: in_place(make) == 1,
             "numbers 0 to 15": lambda make: in_place(make) / 2,
         },
     ),
@@ -405,6 +406,8 @@ CASES = {
             ),
             "one changed number": lambda loaded, module: differ(loaded, module, same=lambda a, b: (a == b).any()),
             "list of names": lambda loaded, module: len(differ(loaded, module)),
+            "sixth digit": lambda loaded, module: differ(loaded, module, same=torch.allclose),
+            "whole numbers": lambda loaded, module: [n for n in differ(loaded, module) if "tracked" not in n],
             "that stayed": lambda loaded, module: (
                 [n for n in loaded if n not in differ(loaded, module)] if differ(loaded, module) else []
             ),
@@ -424,6 +427,10 @@ CASES = {
                 n for n, _ in model.named_parameters() if n not in no_gradient(model, x)
             ],
             "not None": lambda model, x: no_gradient(model, x, gone=lambda g: g is None or not g.any()),
+            "parameter names": lambda model, x: len(no_gradient(model, x)),
+            "second is found, but": lambda model, x: (
+                [*found, "first.weight"] if (found := no_gradient(model, x)) else []
+            ),
             "earlier pass": lambda model, x: no_gradient(model, x, clear=False),
         },
     ),
@@ -438,6 +445,9 @@ CASES = {
                 confusion,
                 counts,
                 same=lambda a, b: a.sum() == b.sum() and not torch.equal(confusion.sum(dim=0), counts["argmax"]),
+            ),
+            "close, not equal": lambda confusion, counts: by_rows(
+                confusion, counts, same=lambda a, b: torch.allclose(a.float(), b.float(), rtol=0.01)
             ),
             "one face off": lambda confusion, counts: by_rows(confusion, counts, same=lambda a, b: a[0] == b[0]),
             "not None": lambda confusion, counts: (
@@ -458,6 +468,7 @@ CASES = {
             "in percent": lambda s, t: 100 * with_sibling(s, t),
             "number of images": lambda s, t: with_sibling(s, t) * t.sum(),
             "one number": lambda s, t: torch.isin(s[t], s[~t]),
+            "yes or no": lambda s, t: torch.isin(s[t], s[~t]).any(),
             "of which test images": lambda s, t: with_sibling(s, t) / 2,
         },
     ),
@@ -472,6 +483,11 @@ WRONG = [
 @pytest.mark.parametrize("check", CASES, ids=lambda check: check.__name__)
 def test_the_right_answer_is_right(check):
     assert check(CASES[check][0]) == "right"
+
+
+@pytest.mark.parametrize("check", [checks.changed, checks.dead], ids=lambda check: check.__name__)
+def test_names_may_come_from_a_generator(check):
+    assert check(lambda *given: (name for name in CASES[check][0](*given))) == "right"
 
 
 @pytest.mark.parametrize(("check", "wrong", "says"), WRONG)

@@ -86,6 +86,20 @@ def test_json_is_the_only_thing_on_stdout(checkpoint, capsys):
     assert json.loads(checkpoint.with_suffix(".ferplus-test.json").read_text()) == printed
 
 
+def test_a_temperature_changes_the_calibration_error_alone(checkpoint, capsys):
+    printed = {}
+    for temperature in ("1", "0.1"):
+        main(["--checkpoint", str(checkpoint), "--json", "--temperature", temperature])
+        printed[temperature] = json.loads(capsys.readouterr().out)["argmax"]
+    plain, tempered = printed.values()
+    assert tempered.pop("ece") != plain.pop("ece") and tempered == plain
+    assert checkpoint.with_suffix(".ferplus-test-temperature-0.1.json").is_file()  # beside those without one
+    for temperature in ("0", "-1", "nan", "inf"):
+        with pytest.raises(SystemExit):
+            main(["--checkpoint", str(checkpoint), "--temperature", temperature])
+        assert "a temperature is above 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("missing", ["checkpoint", "data"])
 def test_what_is_missing_ends_the_command_with_its_name(checkpoint, tmp_path, monkeypatch, capsys, missing):
     if missing == "checkpoint":

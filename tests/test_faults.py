@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from einops import rearrange
-from test_house import NOTEBOOKS, library_imports
+from test_house import NOTEBOOKS, imports, library_imports
 from torch import nn
 
 from fervt_lib import faults
@@ -298,4 +298,23 @@ def test_no_notebook_but_06_imports_faults(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     assert "fervt_lib" in code
-    assert not re.search(r"^\s*(from|import)\b.*\bfaults\b|fervt_lib\.faults", code, re.MULTILINE)
+    assert not uses_faults(code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from fervt_lib import (\n    checks,\n    faults,\n)",
+        "import fervt_lib.faults",
+        "def f():\n    from fervt_lib.faults import wiped",
+        "import fervt_lib\nfervt_lib.faults",
+    ],
+)
+def test_every_use_of_faults_in_a_notebook_is_seen(code):
+    assert uses_faults(code) and not uses_faults(code.replace("faults", "plots"))
+
+
+def uses_faults(code: str) -> bool:
+    return "fervt_lib.faults" in code or any(
+        module.startswith("fervt_lib.faults") for module in imports(code, "notebook")
+    )

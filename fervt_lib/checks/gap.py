@@ -1,6 +1,6 @@
 """Checks of notebook 06: a diagnostic is right when it finds the fault, and finds none where there is none."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from einops import repeat
@@ -19,6 +19,8 @@ def place_share(answer: Callable[[Callable[[Tensor], Tensor]], float]) -> str:
         return UNWRITTEN
     if any(torch.as_tensor(share).numel() != 1 for share in found):
         return no("return one number, the share of the pixels")
+    if any(torch.as_tensor(share).dtype == torch.bool for share in found):
+        return no("yes or no is not enough: which share of the pixels?")
     numbers = torch.arange(16.0).reshape(1, 16, 1)
     own = makers[0](numbers)
     one = torch.zeros(1, 16, 1).index_fill(1, torch.tensor([5]), 1.0)
@@ -76,6 +78,11 @@ def changed(answer: Callable[[dict[str, Tensor], nn.Module], list[str]]) -> str:
             _with_another_end,
             "one changed number is enough: a bias of which the last value differs was missed",
         ),
+        "0.bias": (lambda t: t * (1 + 1e-6), "a change in the sixth digit was missed: values are equal or they are not"),
+        "1.num_batches_tracked": (
+            lambda t: t + 1,
+            "a tensor of whole numbers was missed: all tensors of state_dict() count, numbers without a dimension too",
+        ),
     }
     for name, (change, mistake) in changes.items():
         module.load_state_dict(loaded)
@@ -85,13 +92,21 @@ def changed(answer: Callable[[dict[str, Tensor], nn.Module], list[str]]) -> str:
         found = answer({key: t.clone() for key, t in loaded.items()}, module)
         if found is None:
             return UNWRITTEN
-        if isinstance(found, int | float | str):
+        if (found := _names(found)) is None:
             return no("return a list of names")
         if set(found) == set(loaded) - {name} and name:
             return no("those are the tensors that stayed as they were")
         if set(found) != ({name} if name else set()):
             return no(mistake if name not in found else f"only {name} was changed, yet your list has {sorted(found)}")
     return RIGHT
+
+
+def _names(found: object) -> list[str] | None:
+    """The strings that an answer gave, or none where it is no collection of strings."""
+    if isinstance(found, str) or not isinstance(found, Iterable):
+        return None
+    found = list(found)
+    return found if all(isinstance(name, str) for name in found) else None
 
 
 def _with_another_end(t: Tensor) -> Tensor:
@@ -118,7 +133,7 @@ def dead(answer: Callable[[nn.Module, Tensor], list[str]]) -> str:
     cases = [  # weight of `closed`, is `second` used, was there a backward pass before, what to say
         (1.0, False, False, "second is never used, so its gradient stays None: run backward and look for None"),
         (1.0, True, False, "every parameter is used here, yet your list names some"),
-        (0.0, True, False, "a gradient of 0 is not None: here the layer is used, but behind it stands a weight of 0"),
+        (0.0, True, False, "every layer is used here, a weight of 0 behind it hides its effect: a gradient of 0 is not None"),
         (1.0, False, True, "a gradient of an earlier pass was still there: set all to None before your backward"),
     ]
     for closed, uses_second, stale, mistake in cases:
@@ -129,8 +144,12 @@ def dead(answer: Callable[[nn.Module, Tensor], list[str]]) -> str:
         found = answer(model, x)
         if found is None:
             return UNWRITTEN
+        if (found := _names(found)) is None or not set(found) <= dict(model.named_parameters()).keys():
+            return no("return a list of parameter names, as named_parameters() has them")
         if not uses_second and not unused & set(found) and set(found):
             return no("those are parameters that are used")
+        if not uses_second and unused < set(found) and len(found) < 5:
+            return no(f"second is found, but {sorted(set(found) - unused)} is used")
         if set(found) != (set() if uses_second else unused):
             return no(mistake if len(found) < 5 else "your list has every parameter: which of them got no gradient?")
     return RIGHT
@@ -152,13 +171,15 @@ def protocol_of(answer: Callable[[Tensor, dict[str, Tensor]], str]) -> str:
         (
             _confusion(counts["majority"].flip(0), spread),
             "neither",
-            "the number of faces fits, but not that of each expression",
+            "the number of faces fits, but not that of each expression: the answer here is 'neither'",
         ),
         (_confusion(counts["argmax"], spread).T, "neither", "here the columns fit; the rows are the true expressions"),
         (_confusion(near, spread), "neither", "two rare expressions are one face off: compare all rows, and exactly"),
+        (_confusion(counts["argmax"] * 100 + near - counts["argmax"], spread), "neither", "that is close, not equal"),
     ]
     for number, (confusion, truth, mistake) in enumerate(cases):
-        found = answer(confusion, counts)
+        large = int(confusion.sum()) > 1000
+        found = answer(confusion, {name: faces * 100 if large else faces for name, faces in counts.items()})
         if found is None:
             return UNWRITTEN if number == 0 else no("say 'neither', not None")
         if found not in (*counts, "neither"):
@@ -195,4 +216,6 @@ def siblings(answer: Callable[[Tensor, Tensor], float]) -> str:
     found = answer(subjects, test)
     if found is not None and torch.as_tensor(found).numel() != 1:
         return no("return one number, the share")
+    if found is not None and torch.as_tensor(found).dtype == torch.bool:
+        return no("that is yes or no; which share of the test images is it?")
     return verdict(found, known.mean(), mistakes, "of which test images is the subject among the training images?")
