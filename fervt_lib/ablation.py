@@ -126,26 +126,26 @@ ABLATIONS = {
     "no_low_level": Variant("neither attention nor fusion: the backbone sees the face", change=no_low_level),
     "no_transformer": Variant("no transformer: mean of the last map, linear layer", change=no_transformer),
     "bare_cnn": Variant("no attention, fusion or transformer: the bare CNN", change=bare_cnn),
-    "level_tokens": Variant("one token per pyramid level (3), not per cell (54)", change=level_tokens),
+    "level_tokens": Variant("level tokens: one per pyramid level (3), not per cell (54)", change=level_tokens),
     "hard_labels": Variant("the winning label as the target, not the votes", recipe={"targets": "hard"}),
     "all_votes": Variant("trained on ambiguous faces too (argmax), votes as cast", recipe={"protocol": "argmax"}),
 }
 FAULTS = {
-    "scrambled_map": Variant("2 · the map's rows cycle through the grid rows", change=faults.scrambled_map),
-    "dark_attention": Variant("3 · weights of mean 1/16 without a scale", change=faults.dark_attention),
-    "dense_split": Variant("4 · a dense convolution where regions are cut", change=faults.dense_split),
+    "scrambled_map": Variant("2 · scrambled map: its rows cycle through the grid", change=faults.scrambled_map),
+    "dark_attention": Variant("3 · dark: weights of mean 1/16 without a scale", change=faults.dark_attention),
+    "dense_split": Variant("4 · dense convolution where regions are cut", change=faults.dense_split),
     "shared_fusion": Variant("5 · one convolution for both inputs of the fusion", change=faults.shared_fusion),
     "no_normalisation": Variant("6 · no normalisation before the backbone", change=faults.no_normalisation),
     "shared_levels": Variant(
-        "7 · levels share their weights; zeros at the start",
+        "7 · levels share weights, zeros at the start (against level tokens)",
         against="level_tokens",
         change=lambda model: faults.shared_levels(level_tokens(model)),
     ),
     "upside_down": Variant("11 · of 7 faces 2 upside down, 1 turned by up to 90°", augment=faults.UpsideDown()),
     "no_warm_up": Variant(
-        "13 · learning rate 1e-3 from the first step on, no warm-up", recipe={"schedule": "constant", "peak_lr": 1e-3}
+        "13 · learning rate 1e-3 throughout, no warm-up", recipe={"schedule": "constant", "peak_lr": 1e-3}
     ),
-    "fixed_scale": Variant("14 · scores over 56; dropout on the attention that is kept", change=faults.fixed_scale),
+    "fixed_scale": Variant("14 · scores over 56, dropout on the attention that is kept", change=faults.fixed_scale),
 }
 IMAGENET = {
     "pretrained": Variant(
@@ -154,13 +154,13 @@ IMAGENET = {
         build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1"),
     ),
     "wiped": Variant(
-        "1 · the same, its weights wiped by a second initialisation",
+        "1 · ImageNet's weights wiped by a second initialisation",
         against="pretrained",
         build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1"),
         change=faults.wiped,
     ),
     "pretrained_unnormalised": Variant(
-        "6 · the same, no normalisation before the backbone",
+        "6 · no normalisation before ImageNet's weights",
         against="pretrained",
         build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1"),
         change=faults.no_normalisation,
@@ -206,7 +206,8 @@ def _same_run(path: Path, recipe: Recipe) -> dict:
     found["preset"] = mine["preset"]  # a shipped run has it without the variant; both are in the file's name
     if differs := [f"{name} {found[name]!r}, not {mine[name]!r}" for name in mine if found[name] != mine[name]]:
         raise CheckpointError(
-            f"{path} is a run of another recipe ({'; '.join(differs)}): ask for that one, for other epochs or another seed"
+            f"{path} is a run of another recipe ({'; '.join(differs)}): "
+            "ask for that one, for other epochs or another seed"
         )
     return facts
 
@@ -308,7 +309,12 @@ def report(preset: str, epochs: int, results: Path = RESULTS) -> str:
     runs = runs[(runs["preset"] == preset) & (runs["epochs"] == epochs)]
     gains, tested = compare(runs), compare(runs, "test")
     columns = {"validation, %": gains["validation"], "against": gains["against"], "seeds": gains["seeds"]}
-    columns |= {"points": gains["mean"], "least": gains["low"], "greatest": gains["high"], "on the test": tested["mean"]}
+    columns |= {
+        "points": gains["mean"],
+        "least": gains["low"],
+        "greatest": gains["high"],
+        "on the test": tested["mean"],
+    }
     return pd.DataFrame(columns).to_string(float_format="{:.1f}".format, na_rep="")
 
 

@@ -325,7 +325,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--no-mirror", action="store_true", help="predict from the face alone, not its mirror image too"
     )
-    parser.add_argument("--temperature", type=float, default=1.0, help="calibrates the probabilities; no answer changes")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="calibrates the probabilities; no answer changes"
+    )
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object, and write each weights' scores beside them"
     )

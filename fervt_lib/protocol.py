@@ -59,26 +59,26 @@ def take(faces: Faces, chosen: Tensor) -> Faces:
 
 def weights() -> dict:
     """Validation scores of the shipped FER+ weights, also without the faces that are pixel for pixel a training face,
-    and of the test faces how many each protocol counts per expression and how many are such twins.
+    and of the test faces how many each protocol counts per expression and how many are such copies.
 
     The model is not shown the test pictures: the scores on them stand in the file beside the weights.
     """
     model = load_weights(FERVT_Compact_Weights.FERPLUS.path)
     facts = {"test": FERVT_Compact_Weights.FERPLUS.meta["test"], "test_mirror": True, "test_faces": {}}
-    facts |= {"test_twins": {}, "validation": {}}
+    facts |= {"test_copies": {}, "validation": {}}
     train = load("ferplus", "train", protocol="argmax")  # all faces that the weights have seen
     for protocol in PROTOCOLS:
         test = load("ferplus", "test", protocol=protocol)
         counts = test.labels.bincount(minlength=8).tolist()
         facts["test_faces"][protocol] = dict(zip(EXPRESSIONS, counts, strict=True))
-        facts["test_twins"][protocol] = int(seen(train, test).sum())
+        facts["test_copies"][protocol] = int(seen(train, test).sum())
         faces = load("ferplus", "validation", protocol=protocol)
         averaged, alone = (predict(model, faces, mirror=mirror) for mirror in (True, False))
         new = ~seen(train, faces)
         facts["validation"] |= {
             f"{protocol}, mirror-averaged": score(averaged, faces.labels),
             f"{protocol}, face alone": score(alone, faces.labels),
-            f"{protocol}, mirror-averaged, no twin in training": score(averaged[new], faces.labels[new]),
+            f"{protocol}, mirror-averaged, no copy in training": score(averaged[new], faces.labels[new]),
         }
     return facts
 

@@ -29,7 +29,7 @@ def card() -> str:
     ferplus, drawn = (read_record(CHECKPOINTS / f"compact-{name}.json") for name in ("ferplus", "drawn"))
     first, look = (read_record(RESULTS / f"{name}.json") for name in (FIRST_RUN, "protocol-weights"))
     validation = look["validation"]["majority, mirror-averaged"]
-    new = look["validation"]["majority, mirror-averaged, no twin in training"]
+    new = look["validation"]["majority, mirror-averaged, no copy in training"]
     runs = read_runs().query(f"variant == 'restart' and epochs == {SPREAD_EPOCHS}")
     if runs.empty:
         raise FileNotFoundError(f"no compact-restart-{SPREAD_EPOCHS}-SEED.json in {RESULTS}: python scripts/spread.py")
@@ -55,7 +55,7 @@ def card() -> str:
         spread_epochs=SPREAD_EPOCHS,
         lowest=runs["test"].min(),
         highest=runs["test"].max(),
-        test_twins=look["test_twins"]["majority"],
+        test_copies=look["test_copies"]["majority"],
         validation=100 * validation["accuracy"],
         validation_faces=validation["faces"],
         validation_f1=validation["macro_f1"],

@@ -2,8 +2,8 @@
 
 The test split is looked at here, once, with the fp16 weights as they are shipped, before any file is touched. The
 temperature is fitted on validation faces. A run on FER+ leaves its record in data/results/, which must not be there
-yet. Then `python -m fervt_lib.protocol weights` and `python scripts/card.py` look at its validation faces for twins,
-and the model card is written again.
+yet. Then `python -m fervt_lib.protocol weights` looks at its validation faces for copies of training faces, and
+`python scripts/card.py` writes the model card.
 """
 
 import argparse

@@ -158,7 +158,7 @@ def test_weights_scores_validation_faces_with_and_without_mirror_and_counts_test
 
     monkeypatch.setattr("fervt_lib.protocol.predict", watched)
     facts = protocol.weights()
-    looks = ("mirror-averaged", "face alone", "mirror-averaged, no twin in training")
+    looks = ("mirror-averaged", "face alone", "mirror-averaged, no copy in training")
     assert set(facts["validation"]) == {f"{p}, {look}" for p in ("majority", "argmax") for look in looks}
     assert {(split, options["protocol"]) for split, options in few} >= {("validation", p) for p in PROTOCOLS}
     averaged, alone = (facts["validation"][f"majority, {m}"] for m in looks[:2])
@@ -176,10 +176,10 @@ def test_weights_scores_validation_faces_that_are_in_training_too_apart(monkeypa
     facts = protocol.weights()
     faces = load_drawn("train", count=40)
     new = take(faces, faces.rows >= 32)
-    scores = facts["validation"]["majority, mirror-averaged, no twin in training"]
+    scores = facts["validation"]["majority, mirror-averaged, no copy in training"]
     assert scores == score(predict(load_weights(FERVT_Compact_Weights.FERPLUS.path), new), new.labels)
     assert facts["validation"]["majority, mirror-averaged"]["faces"] == 40
-    assert facts["test_twins"] == {"majority": 32, "argmax": 32}
+    assert facts["test_copies"] == {"majority": 32, "argmax": 32}
 
 
 # --- the command -------------------------------------------------------------------------------------------------

@@ -78,7 +78,10 @@ def changed(answer: Callable[[dict[str, Tensor], nn.Module], list[str]]) -> str:
             _with_another_end,
             "one changed number is enough: a bias of which the last value differs was missed",
         ),
-        "0.bias": (lambda t: t * (1 + 1e-6), "a change in the sixth digit was missed: values are equal or they are not"),
+        "0.bias": (
+            lambda t: t * (1 + 1e-6),
+            "a change in the sixth digit was missed: values are equal or they are not",
+        ),
         "1.num_batches_tracked": (
             lambda t: t + 1,
             "a tensor of whole numbers was missed: all tensors of state_dict() count, numbers without a dimension too",
@@ -133,7 +136,12 @@ def dead(answer: Callable[[nn.Module, Tensor], list[str]]) -> str:
     cases = [  # weight of `closed`, is `second` used, was there a backward pass before, what to say
         (1.0, False, False, "second is never used, so its gradient stays None: run backward and look for None"),
         (1.0, True, False, "every parameter is used here, yet your list names some"),
-        (0.0, True, False, "every layer is used here, a weight of 0 behind it hides its effect: a gradient of 0 is not None"),
+        (
+            0.0,
+            True,
+            False,
+            "every layer is used here, a weight of 0 behind it hides its effect: a gradient of 0 is not None",
+        ),
         (1.0, False, True, "a gradient of an earlier pass was still there: set all to None before your backward"),
     ]
     for closed, uses_second, stale, mistake in cases:
