@@ -42,6 +42,7 @@ def card() -> str:
     return TEMPLATE.read_text(encoding="utf-8").format(
         **ferplus["recipe"],
         **ferplus["calibration"],
+        rare=100 * ferplus["recipe"]["rare_share"],
         threads=ferplus["threads"],
         minutes=round(ferplus["seconds"] / 60),
         first=FIRST_RUN,
