@@ -222,8 +222,7 @@ def read_record(path: Path) -> dict:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:  # not there, no JSON, or no text at all
         raise CheckpointError(
-            f"{path}: no readable record ({error}); get it again from the repository, or delete it and make it again: "
-            "README.md beside it names the command"
+            f"{path}: no readable record ({error}); copy it again, or make it again: data/results/README.md says how"
         ) from error
 
 

@@ -33,14 +33,12 @@ def calibration(probabilities: torch.Tensor, labels: torch.Tensor, model: torch.
     return {"temperature": temperature, "ece": before, "ece_tempered": after}
 
 
-def judge(run: Path) -> dict:
-    """The facts of a finished run, with the scores of its fp16 weights on the test split."""
-    facts = read_record(run / "model.json")
-    model = load_weights(run / "model.safetensors")
-    dataset = facts["recipe"]["dataset"]
+def judge(weights: Path, dataset: str) -> dict:
+    """What a run's fp16 weights score on the test split."""
+    model = load_weights(weights)
     test = load(dataset, "test")
     scores, probabilities = evaluate(model, dataset=dataset), predict(model, test)
-    return facts | {
+    return {
         "protocol": test.protocol,
         "mirror": True,
         "accuracy": {name: s["accuracy"] for name, s in scores.items()},
@@ -62,11 +60,12 @@ def main() -> None:
     parser.add_argument("name")
     args = parser.parse_args()
     try:
-        recipe = read_record(args.run / "model.json")["recipe"]
+        facts = read_record(args.run / "model.json")
+        recipe = facts["recipe"]
         record, variant = record_of(recipe)
         if recipe["dataset"] == "ferplus" and record.exists():
             sys.exit(f"error: {record} is the record of such a run already: delete it if this one takes its place")
-        facts = judge(args.run)
+        facts |= judge(args.run / "model.safetensors", recipe["dataset"])
     except ValueError as error:  # DataError, CheckpointError
         sys.exit(f"error: {error}")
     target = CHECKPOINTS / f"{args.name}.safetensors"

@@ -90,6 +90,8 @@ def test_the_spread_goes_on_from_the_weights_of_its_own_seed(tmp_path, monkeypat
     monkeypatch.setattr(spread, "report", lambda scores: "scored")
     monkeypatch.setattr(sys, "argv", ["spread.py", "--seeds", "1", "2", "--runs", str(tmp_path / "runs")])
     spread.main()
+    monkeypatch.delattr(spread, "train")  # NameError if a second call trained again
+    spread.main()
     for seed in (1, 2):
         facts = json.loads((tmp_path / "results" / f"compact-restart-1-{seed}.json").read_text())
         assert facts["recipe"]["seed"] == seed and facts["recipe"]["peak_lr"] == 1e-3 and facts["variant"] == "restart"
