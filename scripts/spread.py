@@ -1,8 +1,8 @@
 """How far seeds of the shipped recipe lie apart, at a shorter budget: `python scripts/spread.py`.
 
 Like the shipped weights, each run begins on *majority* faces and goes on from there on *argmax* faces with half the
-learning rate; it takes 4 and 2 epochs in place of 24 and 32: about 35 minutes of one CPU thread. Its record goes to data/results/, and
-it is not made again while that is there.
+learning rate; it takes 4 and 2 epochs in place of 24 and 32: about 35 minutes of one CPU thread. Its record
+goes to data/results/, and it is not made again while that is there.
 """
 
 import argparse
