@@ -1,19 +1,17 @@
-"""Training on whatever device is there: `python -m fervt_lib.training --help`.
+"""Training on whatever device is there: `fervt train --help`.
 
-Several devices: `accelerate launch -m fervt_lib.training …`; two CPU processes:
-`OMP_NUM_THREADS=1 python -m torch.distributed.run --standalone --nproc_per_node=2 -m fervt_lib.training …`.
+Several devices: `accelerate launch -m fervt_lib train …`; two CPU processes:
+`OMP_NUM_THREADS=1 python -m torch.distributed.run --standalone --nproc_per_node=2 -m fervt_lib train …`.
 """
 
-import argparse
-import hashlib
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal, get_args, get_type_hints
 
 import torch
 import torch.nn.functional as F
@@ -23,43 +21,81 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 from tqdm.auto import tqdm
 
-from .data import EXPRESSIONS, LOADER_OPTIONS, Augment, Faces, load, repeat_rare, to_distribution
-from .evaluation import made_by, predict, score
-from .model import (
-    FERVT,
-    PRESETS,
-    CheckpointError,
-    face_transforms,
-    load_weights,
-    read_safetensors,
-    save_weights,
-    write_safetensors,
-)
+from .data import DATASETS, EXPRESSIONS, Augment, Faces, repeat_rare, to_distribution
+from .disk import CheckpointError, FervtError, check_choice
+from .evaluation import predict, score
+from .model import FERVT, PRESETS, face_transforms, load_weights, read_safetensors, save_weights, write_safetensors
+from .model.weights import fingerprint
 
-MAJORITY = {"ferplus": {"protocol": "majority"}}  # of the validation faces, whatever is trained on
+RENAMED = {"average_decay": "ema_decay"}  # fields of recipes that earlier versions wrote
+
+
+class LossError(FervtError, FloatingPointError):
+    """The loss is not finite."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the weights of a run, besides the code and the machine."""
+    """All that decides the weights of a run, besides the code and the machine.
+
+    Raises:
+        FervtError: an option that does not exist; the message has those that do.
+    """
 
     dataset: str = "ferplus"
-    protocol: str = "majority"  # which FER+ faces are trained on; validation is always majority
-    fold: int = 0  # of CK+
-    classes: int = 7  # of CK+: 7, or 8 with neutral
-    preset: str = "compact"  # a name in PRESETS, or your own name for what `build` makes
-    start: str = ""  # a file of the preset's weights to go on from; empty: random weights
-    targets: str = "votes"  # "votes": the distribution over expressions; "hard": the label
+    """where the faces come from: ferplus, fer2013, ckplus, rafdb or drawn"""
+    protocol: Literal["majority", "argmax"] = "majority"
+    """which FER+ faces are trained on; validation is always majority"""
+    fold: int = 0
+    """of CK+, 0 to 9: the fold that is kept for the test"""
+    classes: Literal[7, 8] = 7
+    """of CK+: 7, or 8 with neutral"""
+    preset: Literal["compact", "tiny", "paper"] = "compact"
+    """the size of the model"""
+    variant: str = ""
+    """the name of your change to the preset, when `train` is given a `build`; empty: the preset itself"""
+    start: str = ""
+    """a file of the preset's weights to go on from; empty: random weights"""
+    targets: Literal["votes", "hard"] = "votes"
+    """votes: the distribution over expressions; hard: the label"""
     epochs: int = 24
-    batch_size: int = 128  # faces per process and step
-    schedule: str = "one-cycle"  # or "constant": peak_lr from the first step to the last
+    """passes over the training faces"""
+    batch_size: int = 128
+    """faces per process and step"""
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    """of the learning rate; constant: peak_lr from the first step to the last"""
     peak_lr: float = 2e-3
+    """the highest learning rate"""
     weight_decay: float = 0.05
+    """of matrices and kernels, not of biases and normalisation"""
     clip_norm: float = 1.0
-    average_decay: float = 0.998  # per step, of the averaged weights; lower in the first steps
-    rare_share: float = 0.1  # an expression rarer than this among the labels has its faces repeated; 0: none
-    precision: str = "auto"  # "no", "bf16", "fp16"; "auto": bf16 where the hardware has it
+    """the longest gradient; a longer one is shortened"""
+    ema_decay: float = 0.998
+    """per step, of the averaged weights; lower in the first steps"""
+    rare_share: float = 0.1
+    """an expression rarer than this among the labels has its faces repeated; 0: none"""
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """auto: bf16 where the hardware has it"""
     seed: int = 0
+    """of the first weights, the order of the faces, their changes and stochastic depth"""
+
+    def __post_init__(self):
+        for name, hint in get_type_hints(type(self)).items():
+            if choices := get_args(hint):
+                check_choice(name, getattr(self, name), choices)
+
+
+def read_recipe(facts: dict) -> dict:
+    """The fields of a recipe as any version of the library wrote them, in today's names.
+
+    What a version did not know yet had today's default. Variants were once a part of the preset's name.
+    """
+    found = {RENAMED.get(name, name): value for name, value in facts.items()}
+    if "variant" not in found and "preset" in found:
+        found["preset"], _, found["variant"] = found["preset"].partition("-")
+    if found.get("protocol") == "drawn":  # once the protocol of faces that have only one
+        del found["protocol"]
+    return asdict(Recipe()) | found
 
 
 def train(
@@ -70,7 +106,7 @@ def train(
     *,
     build: Callable[[], FERVT] | None = None,
     augment: Augment | None = None,
-    watch: Callable[[int, FERVT], None] | None = None,
+    on_epoch_end: Callable[[int, FERVT], None] | None = None,
 ) -> FERVT:
     """Train, or go on with the run that `folder` holds, and return the averaged model in eval mode.
 
@@ -80,47 +116,58 @@ def train(
 
     Args:
         faces, validation: sets to use instead of the recipe's dataset.
-        build: makes a model of your own instead of the recipe's preset; it is called after the seed is set.
+        build: makes a model of your own; the recipe names it in `variant`. It is called after the seed is set.
         augment: changes to the training faces instead of `Augment()`.
-        watch: called after every epoch with its number, from 1, and the averaged model; it must change neither.
+        on_epoch_end: called after every epoch with its number, from 1, and the averaged model; it must change neither.
 
     Raises:
-        FloatingPointError: the loss is not finite; step and learning rate are named.
-        CheckpointError: the folder's checkpoint is damaged or comes from another recipe, or the recipe's `start` is no
-            file of weights of its preset.
-        ValueError: both `build` and the recipe's `start` say where the model comes from.
+        LossError: the loss is not finite; step and learning rate are named. It is a FloatingPointError too.
+        CheckpointError: the folder's checkpoint is damaged or comes from another recipe, or the recipe's `start` does
+            not hold weights of its preset.
+        FervtError: `build`, `variant` and `start` do not agree on where the model comes from.
     """
+    build = _builder(recipe, build)
     accelerator = Accelerator(
         mixed_precision=choose_precision(recipe.precision), cpu=not torch.accelerator.is_available()
     )
     if faces is None:
-        options = {name: getattr(recipe, name) for name in LOADER_OPTIONS.get(recipe.dataset, ())}
-        faces = load(recipe.dataset, "train", **options)
-        validation = load(recipe.dataset, "validation", **options | MAJORITY.get(recipe.dataset, {}))
+        faces, validation = _load_faces(recipe)
     faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
-    run = _Run(recipe, Path(folder), accelerator, faces, _builder(recipe, build), augment or Augment())
+    run = _Run(recipe, Path(folder), accelerator, faces, build, augment or Augment())
     for epoch in range(run.resume(), recipe.epochs):
         start = time.perf_counter()
         loss = run.epoch(epoch)
         seconds = time.perf_counter() - start
         with accelerator.autocast():
             scores = score(predict(run.average.module, validation, mirror=False), validation.labels)
-        entry = {
-            "epoch": epoch + 1,
-            "loss": round(loss, 4),
-            "seconds": round(seconds, 1),
-            "validation": scores,
-        }
-        run.history.append(entry)
         accelerator.print(
             f"epoch {epoch + 1}/{recipe.epochs}: loss {loss:.4f}, validation {100 * scores['accuracy']:.2f} %, "
             f"macro-F1 {scores['macro_f1']:.3f}, {len(faces) / seconds:.0f} faces/s",
         )
-        if watch is not None:
-            watch(epoch + 1, run.average.module)
+        entry = {"epoch": epoch + 1, "loss": round(loss, 4), "seconds": round(seconds, 1), "validation": scores}
+        run.history.append(entry)
+        if on_epoch_end is not None:
+            on_epoch_end(epoch + 1, run.average.module)
         run.save(epoch + 1)
     run.export()
     return run.average.module.eval()
+
+
+def _builder(recipe: Recipe, build: Callable[[], FERVT] | None) -> Callable[[], FERVT]:
+    if (build is None) != (not recipe.variant):
+        raise FervtError("a model of your own needs both: `build` makes it, and the recipe names it in `variant`")
+    if build is not None and recipe.start:
+        raise FervtError(f"the model comes from {recipe.start} or from `build`, not from both: leave one out")
+    if recipe.start:
+        return partial(load_weights, Path(recipe.start), recipe.preset)
+    return build or PRESETS[recipe.preset]
+
+
+def _load_faces(recipe: Recipe) -> tuple[Faces, Faces]:
+    check_choice("dataset", recipe.dataset, DATASETS)
+    dataset = DATASETS[recipe.dataset]
+    options = {name: getattr(recipe, name) for name in dataset.options}
+    return dataset.load("train", **options), dataset.load("validation", **options | dataset.scored[0])
 
 
 class _Run:
@@ -140,25 +187,24 @@ class _Run:
         model = build().to(memory_format=torch.channels_last)
         model.to(accelerator.device)
         # use_buffers: BatchNorm's statistics are averaged like the weights that they belong to.
-        average = partial(_average, decay=recipe.average_decay)
-        self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self.average = AveragedModel(model, multi_avg_fn=partial(_ema, decay=recipe.ema_decay), use_buffers=True)
         # With one replica this sampler is torch's way to shuffle by (seed, epoch); accelerate shares out its batches.
         sampler = DistributedSampler(faces, 1, 0, shuffle=True, seed=recipe.seed)
         loader = DataLoader(faces, recipe.batch_size, sampler=sampler, collate_fn=_as_is, drop_last=True)
         optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.peak_lr, fused=True)
         self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
         if not len(self.loader):
-            raise ValueError(f"{len(faces)} faces make no batch of {recipe.batch_size}: lower batch_size")
+            raise FervtError(f"{len(faces)} faces make no batch of {recipe.batch_size}: lower batch_size")
         self.schedule = _schedule(recipe, self.optimizer.optimizer, steps=recipe.epochs * len(self.loader))
         self.history: list[dict] = []
-        self.start = _start(Path(recipe.start)) if recipe.start else None
+        self.start = fingerprint(Path(recipe.start)) if recipe.start else None
 
     def epoch(self, epoch: int) -> float:
         """One pass over the training faces; returns the mean loss. Its random numbers come from seed and epoch."""
         self.loader.set_epoch(epoch)  # accelerate counts epochs itself, from 0 after a resume, unless told
-        seed = 1000 * self.recipe.seed + epoch
-        torch.manual_seed(seed + 10**6 * self.accelerator.process_index)
-        generator = torch.Generator().manual_seed(seed + 10**6 * self.accelerator.process_index)
+        seed = 1000 * self.recipe.seed + epoch + 10**6 * self.accelerator.process_index
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         self.model.train()
         total = 0.0
         bar = tqdm(self.loader, desc=f"epoch {epoch + 1}", leave=False, disable=not self.accelerator.is_main_process)
@@ -173,11 +219,9 @@ class _Run:
         loss = F.cross_entropy(self.model(x), targets)
         value = loss.item()
         if not math.isfinite(value):
+            at = f"step {self.schedule.last_epoch + 1}: the loss is {value}"
             lr = self.schedule.get_last_lr()[0]
-            raise FloatingPointError(
-                f"step {self.schedule.last_epoch + 1}: the loss is {value} at learning rate {lr:.2e}; "
-                "lower peak_lr, or use precision 'no'"
-            )
+            raise LossError(f"{at} at learning rate {lr:.2e}; lower peak_lr, or use precision 'no'")
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
@@ -193,7 +237,6 @@ class _Run:
     def save(self, epochs_done: int) -> None:
         if not self.accelerator.is_main_process:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         state = self.optimizer.state_dict()
         tensors = dict(_prefixed("model", self.accelerator.unwrap_model(self.model).state_dict()))
         tensors |= _prefixed("average", self.average.state_dict())
@@ -215,27 +258,17 @@ class _Run:
             return 0
         tensors, metadata = read_safetensors(self.checkpoint)
         if "recipe" not in metadata:
-            raise CheckpointError(f"{self.checkpoint}: no checkpoint of a training run; give this run another folder")
+            raise CheckpointError(f"{self.checkpoint}: not the checkpoint of a run; give this run another folder")
         facts = {name: json.loads(value) for name, value in metadata.items()}
-        self._check_recipe(facts.get("recipe", {}))
-        self.accelerator.unwrap_model(self.model).load_state_dict(_part(tensors, "model."))
-        self.average.load_state_dict(_part(tensors, "average."))
+        check_same_recipe(self.checkpoint, facts["recipe"], self.recipe)
+        self.accelerator.unwrap_model(self.model).load_state_dict(_without_prefix("model.", tensors))
+        self.average.load_state_dict(_without_prefix("average.", tensors))
         params = [p for group in self.optimizer.param_groups for p in group["params"]]
-        state = {i: _laid_out_as(p, _part(tensors, f"optimizer.{i}.")) for i, p in enumerate(params)}
+        state = {i: _laid_out_as(p, _without_prefix(f"optimizer.{i}.", tensors)) for i, p in enumerate(params)}
         self.optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
         self.schedule.load_state_dict(facts["schedule"])
         self.history, self.start = facts["history"], facts.get("start")
         return facts["epochs_done"]
-
-    def _check_recipe(self, found: dict) -> None:
-        mine, found = asdict(self.recipe), asdict(Recipe()) | found  # a field that is younger had its default
-        if differs := [
-            f"{name} {found.get(name)!r}, not {mine[name]!r}" for name in mine if found.get(name) != mine[name]
-        ]:
-            raise CheckpointError(
-                f"{self.checkpoint} comes from another recipe ({'; '.join(differs)}): "
-                "go on with that recipe, or give this run a folder of its own"
-            )
 
     def export(self) -> None:
         if not self.accelerator.is_main_process:
@@ -251,10 +284,20 @@ class _Run:
             "seconds": round(sum(entry["seconds"] for entry in self.history)),
             "history": self.history,
         }
-        save_weights(self.average.module, self.folder / "model.safetensors", self.recipe.preset, facts)
+        path, recipe = self.folder / "model.safetensors", self.recipe
+        save_weights(self.average.module, path, recipe.preset, facts, recipe.variant)
 
 
-def _average(averages: list[Tensor], currents: list[Tensor], done: Tensor, decay: float) -> None:
+def check_same_recipe(file: Path, found: dict, recipe: Recipe) -> None:
+    """Raise CheckpointError unless the recipe found in a file is the one asked for; what differs is named."""
+    wanted, found = asdict(recipe), read_recipe(found)
+    if differs := [f"{name} {found[name]!r}, not {wanted[name]!r}" for name in wanted if found[name] != wanted[name]]:
+        raise CheckpointError(
+            f"{file} comes from another recipe ({'; '.join(differs)}): go on with that one, or choose another folder"
+        )
+
+
+def _ema(averages: list[Tensor], currents: list[Tensor], done: Tensor, decay: float) -> None:
     # a young average would be mostly the random weights it began with, so its decay grows with the steps done
     get_ema_multi_avg_fn(min(decay, (1 + int(done)) / (10 + int(done))))(averages, currents, done)
 
@@ -264,20 +307,10 @@ def to_model_input(x: Tensor, side: int) -> Tensor:
     return face_transforms(side)(x).contiguous(memory_format=torch.channels_last)
 
 
-def _builder(recipe: Recipe, build: Callable[[], FERVT] | None) -> Callable[[], FERVT]:
-    if not recipe.start:
-        return build or PRESETS[recipe.preset]
-    if build is not None:
-        raise ValueError(f"the model comes from {recipe.start} or from `build`, not from both: leave one out")
-    return partial(load_weights, Path(recipe.start), recipe.preset)
-
-
 def _schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
     if recipe.schedule == "constant":
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    if recipe.schedule == "one-cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=steps)
-    raise ValueError(f"schedule {recipe.schedule!r}: there are 'one-cycle' and 'constant'")
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=steps)
 
 
 def _as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -299,44 +332,15 @@ def choose_precision(name: str) -> str:
     return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no"
 
 
-def _start(weights: Path) -> dict:
-    """What a run says of the weights that it begins from."""
-    with open(weights, "rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()} | made_by(weights)
-
-
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     # a copy of each: safetensors refuses channels_last strides and shared memory
     return ((f"{prefix}.{name}", t.detach().contiguous().clone()) for name, t in tensors.items())
 
 
-def _laid_out_as(parameter: Tensor, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    # the fused AdamW walks parameter and moments side by side in memory, so channels_last must be theirs too
-    return {name: torch.empty_like(parameter).copy_(t) if t.ndim else t for name, t in state.items()}
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m fervt_lib.training",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--folder", type=Path, default=Path("runs/latest"), help="where the run lives; it resumes from there"
-    )
-    for field in fields(Recipe):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, default=field.default)
-    args = vars(parser.parse_args(arguments))
-    folder = args.pop("folder")
-    try:
-        train(Recipe(**args), folder)
-    except (ValueError, FloatingPointError) as error:  # DataError, CheckpointError, a name or number that is none
-        sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()
+def _laid_out_as(parameter: Tensor, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    # the fused AdamW walks parameter and moments side by side in memory, so channels_last must be theirs too
+    return {name: torch.empty_like(parameter).copy_(t) if t.ndim else t for name, t in state.items()}

@@ -1,26 +1,18 @@
 """Datasets as plain uint8 tensors, in one label order."""
 
-from .augment import Augment
-from .balance import repeat_rare
-from .ckplus import CKPlusFaces, load_ckplus
-from .drawn import ACTION_UNITS, UNITS_OF, DrawnFaces, load_drawn
-from .faces import DataError, Faces, to_distribution
-from .fer2013 import load_fer2013
-from .ferplus import choose_faces, load_ferplus
+from ..disk import DataError, check_choice
+from .augment import Augment, write_augmented
+from .ckplus import CKPLUS, CKPlusFaces, load_ckplus
+from .drawn import DRAWN, DrawnFaces, load_drawn
+from .faces import Dataset, Faces, to_distribution
+from .fer import FER2013, FERPLUS, choose_faces, load_fer2013, load_ferplus
 from .files import find_root
+from .inspect import examine, find_duplicates, is_duplicate, overlap
 from .labels import CK48_FOLDERS, CKPLUS_CODES, EXPRESSIONS, FER2013_CODES, RAFDB_CODES, USAGES, VOTE_COLUMNS
-from .rafdb import load_rafdb
-from .twins import find_twins, seen, shared
+from .rafdb import RAFDB, load_rafdb
+from .sampling import repeat_rare
 
-LOADERS = {
-    "ckplus": load_ckplus,
-    "drawn": load_drawn,
-    "fer2013": load_fer2013,
-    "ferplus": load_ferplus,
-    "rafdb": load_rafdb,
-}
-LOADER_OPTIONS = {"ckplus": ("fold", "classes"), "ferplus": ("protocol",)}
-"""Options of a loader that a training recipe decides; they say which faces there are."""
+DATASETS = {dataset.name: dataset for dataset in (CKPLUS, DRAWN, FER2013, FERPLUS, RAFDB)}
 
 
 def load(name: str, split: str = "train", **options) -> Faces:
@@ -33,8 +25,7 @@ def load(name: str, split: str = "train", **options) -> Faces:
             `load_ckplus`, `load_rafdb`.
 
     Raises:
-        ValueError: no such dataset or option value. DataError: its files are missing or damaged.
+        FervtError: no such dataset or option value. DataError: its files are missing or damaged.
     """
-    if name not in LOADERS:
-        raise ValueError(f"dataset {name!r}: there are {', '.join(sorted(LOADERS))}")
-    return LOADERS[name](split, **options)
+    check_choice("dataset", name, DATASETS)
+    return DATASETS[name].load(split, **options)

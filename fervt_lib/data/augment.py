@@ -1,10 +1,20 @@
-"""Augmentation of whole batches on their device; every face of a batch gets its own change."""
+"""Augmentation of whole batches on their device, where every face gets its own change; and augmented sets on disk."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms.v2.functional import to_dtype, to_pil_image
+from tqdm.auto import tqdm
+
+from ..disk import FervtError, written_whole
+from .faces import Faces
+from .labels import EXPRESSIONS
+from .sampling import repeat_rare
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,7 @@ class Augment:
         erase: probability that one rectangle (2-20 % of the face) is painted in the face's mean gray.
 
     Raises:
-        ValueError: a strength below 0 or above 1 (degrees: 180), or nan.
+        FervtError: a strength below 0 or above 1 (degrees: 180), or nan.
     """
 
     flip: float = 0.5
@@ -37,7 +47,7 @@ class Augment:
         for name, strength in asdict(self).items():
             most = 180 if name == "degrees" else 1
             if not 0 <= strength <= most:
-                raise ValueError(f"{name} {strength}: from 0 to {most}")
+                raise FervtError(f"{name} {strength}: choose a number from 0 to {most}")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """uint8 `(b, c, h, w)` to changed float32 in [0, 1] of the same shape.
@@ -84,3 +94,58 @@ class Augment:
         in_columns = (column >= left[:, None]) & (column < (left + width)[:, None])  # (b, w)
         hole = in_rows[:, None, :, None] & in_columns[:, None, None, :] & chosen[:, None, None, None]
         return torch.where(hole, x.mean(dim=(1, 2, 3), keepdim=True), x)
+
+
+def write_augmented(
+    faces: Faces,
+    folder: str | Path,
+    augment: Augment | None = None,
+    *,
+    copies: int = 2,
+    rare_share: float = 0.1,
+    vertical_flips: float = 0.0,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Write changed copies of faces as PNG files, a folder per expression, and a table of them, `faces.csv`.
+
+    Training here changes the faces anew in every epoch and needs no such set; it is for programs that read folders.
+
+    Args:
+        folder: must not exist yet; it appears when everything is written.
+        augment: the changes; None means `Augment()`.
+        copies: of every face, at least 1; those of rare expressions come more often, see `repeat_rare`.
+        vertical_flips: probability that a copy is upside down. No such face occurs, so a model learns worse with them.
+
+    Returns:
+        What faces.csv holds: a row per picture, `file`, `row` in the source, `label`, and the votes by expression.
+
+    Raises:
+        FervtError: the folder exists already or cannot be written, or a number is out of its range.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise FervtError(f"{folder} exists already; name a new folder, or remove it")
+    if copies < 1 or not (0 <= vertical_flips <= 1 and 0 <= rare_share <= 1):
+        given = f"copies {copies}, vertical_flips {vertical_flips}, rare_share {rare_share}"
+        raise FervtError(f"{given}: at least 1 copy, and shares from 0 to 1")
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.tensor([i for _ in range(copies) for i in repeat_rare(faces, rare_share, generator).indices])
+    entries, numbers, augment = [], Counter(), augment or Augment()
+    with written_whole(folder) as part:
+        for name in EXPRESSIONS:
+            (part / name).mkdir(parents=True)
+        for batch in tqdm(chosen.split(256), desc="augmenting", leave=False):
+            images, votes = faces[batch]
+            upside_down = torch.rand(len(images), generator=generator) < vertical_flips
+            images = augment(images, generator)
+            images = torch.where(upside_down[:, None, None, None], images.flip(2), images)
+            for image, row, of_face in zip(images, faces.rows[batch].tolist(), votes, strict=True):
+                numbers[row] += 1
+                label = EXPRESSIONS[of_face.argmax()]
+                file = f"{label}/{row:07}-{numbers[row]}.png"  # copy 1 of the face in this row
+                to_pil_image(to_dtype(image, torch.uint8, scale=True)).save(part / file)
+                named_votes = dict(zip(EXPRESSIONS, of_face.tolist(), strict=True))
+                entries.append({"file": file, "row": row, "label": label} | named_votes)
+        table = pd.DataFrame(entries)
+        table.to_csv(part / "faces.csv", index=False)
+    return table

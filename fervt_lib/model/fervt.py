@@ -1,8 +1,9 @@
-"""FER-VT (Huang et al. 2021): grid-wise attention, fusion, pyramid, tokens, transformer."""
+"""FER-VT (Huang et al. 2021): grid-wise attention, fusion, pyramid, tokens, transformer; and its sizes."""
 
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torchvision.models import ResNet34_Weights
 from torchvision.transforms.v2.functional import normalize
 
 from .backbone import CompactPyramid, Pyramid, ResNet34Pyramid
@@ -41,7 +42,6 @@ class FERVT(nn.Module):
         *,
         side: int,
         grid: int = 4,
-        dim: int = 192,
         layers: int,
         heads: int,
         ffn: int,
@@ -54,7 +54,7 @@ class FERVT(nn.Module):
         self.fusion = Fusion()
         self.backbone = backbone
         self.tokens = tokens
-        self.transformer = VisualTransformer(sum(tokens.cells), dim, layers, heads, ffn, classes, drop_path)
+        self.transformer = VisualTransformer(sum(tokens.cells), tokens.dim, layers, heads, ffn, classes, drop_path)
 
     def trace(self, x: Tensor) -> Trace:
         """Faces `(b, 3, H, W)` in [0, 1] to logits, attention and feature maps, all of one pass."""
@@ -67,3 +67,30 @@ class FERVT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Faces `(b, 3, H, W)` in [0, 1] to logits `(b, classes)`."""
         return self.trace(x).logits
+
+
+# --- presets ------------------------------------------------------------------------------------------------------
+
+
+def paper(weights_backbone: ResNet34_Weights | str | None = None, classes: int = 8) -> FERVT:
+    """224², 4×4 regions, ResNet-34, one token per level, dim 192, 12 layers, 8 heads, FFN 768 (paper, second-hand)."""
+    backbone = ResNet34Pyramid(weights_backbone)
+    tokens = LevelTokens(backbone.channels, 192)
+    return FERVT(backbone, tokens, side=224, layers=12, heads=8, ffn=768, classes=classes, drop_path=0.1)
+
+
+def compact(classes: int = 8) -> FERVT:
+    """48², 4×4 regions, a small ResNet, 54 spatial tokens, dim 192, 3 layers, 6 heads, FFN 384: trains on a CPU."""
+    backbone = CompactPyramid()
+    tokens = SpatialTokens(backbone.channels, 192)
+    return FERVT(backbone, tokens, side=48, layers=3, heads=6, ffn=384, classes=classes, drop_path=0.1)
+
+
+def tiny(classes: int = 8) -> FERVT:
+    """The compact preset at half its width (dim 128, 4 heads, FFN 256): small enough to train dozens of variants."""
+    backbone = CompactPyramid(width=32)
+    tokens = SpatialTokens(backbone.channels, 128)
+    return FERVT(backbone, tokens, side=48, layers=3, heads=4, ffn=256, classes=classes, drop_path=0.1)
+
+
+PRESETS = {"paper": paper, "compact": compact, "tiny": tiny}

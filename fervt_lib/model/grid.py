@@ -1,4 +1,4 @@
-"""Grid-wise attention: which region of the face to weigh up, per colour channel (paper: low-level feature learning)."""
+"""Grid-wise attention: how much each region of the face counts, per colour channel (paper: low-level learning)."""
 
 import torch
 from einops import rearrange, repeat
@@ -34,7 +34,7 @@ class GridWiseAttention(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`(b, c, H, W)` to the attended image, of the same shape, and the weights `(b, G, c)`, Σ over G = 1."""
         weights = region_weights(self.extract(x), self.grid)
-        attended = x * self.gain * spread(weights, self.grid, x.shape[-2:])
+        attended = x * self.gain * weights_to_map(weights, self.grid, x.shape[-2:])
         return attended, weights
 
 
@@ -53,7 +53,7 @@ def region_weights(features: Tensor, grid: int) -> Tensor:
     return scores.softmax(dim=1).mean(dim=(-2, -1))  # (b, regions, c)
 
 
-def spread(weights: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
+def weights_to_map(weights: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
     """Weights `(b, G, c)` as a map `(b, c, H, W)`: each pixel gets the weight of its own region."""
     h, w = size[0] // grid, size[1] // grid
     return repeat(weights, "b (n m) c -> b c (n h) (m w)", n=grid, h=h, w=w)

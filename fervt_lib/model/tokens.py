@@ -18,6 +18,7 @@ class LevelTokens(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], dim: int):
         super().__init__()
+        self.dim = dim
         if dim % 64:
             raise ValueError(
                 f"dim {dim}: a level token is a flattened map of 8×8 cells, so dim must be a multiple of 64"
@@ -49,6 +50,7 @@ class SpatialTokens(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], dim: int, sides: tuple[int, ...] = (3, 3, 6)):
         super().__init__()
+        self.dim = dim
         self.cells = tuple(side**2 for side in sides)
         self.pools = nn.ModuleList(nn.AdaptiveAvgPool2d(side) for side in sides)
         self.embed = nn.ModuleList(nn.Sequential(nn.Linear(c, dim), nn.LayerNorm(dim)) for c in channels)

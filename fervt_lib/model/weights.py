@@ -1,25 +1,21 @@
-"""Weights on disk and the builders that load them, in torchvision's manner."""
+"""Weights on disk, where they come from, and the builders that load them, in torchvision's manner."""
 
+import hashlib
 import json
-import os
 from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torchvision.models import ResNet34_Weights, Weights, WeightsEnum
 from torchvision.transforms import v2
 
-from .fervt import FERVT
-from .presets import PRESETS
+from ..disk import CheckpointError, FervtError, read_json, write_json, written_whole
+from .fervt import FERVT, PRESETS
 
-CHECKPOINTS = Path(__file__).parents[2] / "data" / "checkpoints"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged or of another preset. The message names the file and the way out."""
+SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def face_transforms(side: int) -> v2.Compose:
@@ -32,6 +28,9 @@ def face_transforms(side: int) -> v2.Compose:
             v2.ToDtype(torch.float32, scale=True),
         ]
     )
+
+
+# --- files -------------------------------------------------------------------------------------------------------
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -50,23 +49,24 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write beside, then rename: `path` is the old file or the whole new one, never a part."""
-    part = path.with_suffix(".part")
-    try:
-        save_file(tensors, part, metadata=metadata)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a safetensors file, whole or not at all."""
+    with written_whole(path) as part:
+        part.write_bytes(save(tensors, metadata))
 
 
-def save_weights(model: FERVT, path: Path, preset: str, meta: dict) -> None:
-    """Weights in fp16 at `path`, and `meta` as JSON beside it. Counters of whole numbers stay as they are."""
+def save_weights(model: FERVT, path: str | Path, preset: str, meta: dict, variant: str = "") -> None:
+    """Weights in fp16 at `path`, and `meta` as JSON beside it. Counters of whole numbers stay as they are.
+
+    Args:
+        variant: the name of a change to the preset; builders of presets refuse such weights.
+    """
     tensors = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in model.state_dict().items()}
-    write_safetensors(path, tensors, {"preset": preset})
-    path.with_suffix(".json").write_text(json.dumps({"preset": preset, **meta}, indent=1) + "\n")
+    built = {"preset": preset, "variant": variant}
+    write_safetensors(Path(path), tensors, built)
+    write_json(Path(path).with_suffix(".json"), built | meta)
 
 
-def load_weights(path: Path, preset: str | None = None) -> FERVT:
+def load_weights(path: str | Path, preset: str | None = None) -> FERVT:
     """A model in eval mode with the weights of `path`.
 
     Raises:
@@ -76,6 +76,8 @@ def load_weights(path: Path, preset: str | None = None) -> FERVT:
     found = metadata.get("preset")
     if found not in PRESETS:
         raise CheckpointError(f"{path}: not weights of a preset of FER-VT (its metadata names {found or 'none'})")
+    if metadata.get("variant"):
+        raise CheckpointError(f"{path}: weights of the variant {metadata['variant']}, which no preset builds")
     if preset not in (None, found):
         raise CheckpointError(f"{path}: weights of the {found} preset, not {preset}; load_weights(path) builds any")
     model = PRESETS[found](classes=len(tensors.get("transformer.head.bias", range(8))))
@@ -86,15 +88,48 @@ def load_weights(path: Path, preset: str | None = None) -> FERVT:
     return model.eval()
 
 
+# --- provenance --------------------------------------------------------------------------------------------------
+
+
+def read_provenance(path: Path) -> dict:
+    """How a weights file was made, from the JSON beside it: `recipe`, and in `start` the same of the weights that the
+    run began from, if any. Empty where there is no JSON.
+
+    Raises:
+        CheckpointError: the JSON is damaged, or not the record of a run.
+    """
+    record = path.with_suffix(".json")
+    facts = read_json(record) if record.is_file() else {}
+    if not _is_record(facts):
+        raise CheckpointError(f"{record}: not the record of a run of this library; copy it again, or remove it")
+    return {name: facts[name] for name in ("recipe", "start") if facts.get(name)}
+
+
+def _is_record(facts: object) -> bool:
+    """Whether these are facts of a run and of the runs before it, or empty."""
+    if not (isinstance(facts, dict) and isinstance(facts.get("recipe", {}), dict)):
+        return False
+    recipe, start = facts.get("recipe"), facts.get("start")
+    return (not recipe or "dataset" in recipe) and (not start or _is_record(start))
+
+
+def fingerprint(path: Path) -> dict:
+    """What a run records of the weights that it begins from: a checksum and how they were made."""
+    with open(path, "rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()} | read_provenance(path)
+
+
+# --- builders ----------------------------------------------------------------------------------------------------
+
+
 def _shipped(name: str) -> Weights:
-    path = CHECKPOINTS / f"{name}.safetensors"
-    made = path.with_suffix(".json")
-    meta = json.loads(made.read_text()) if made.is_file() else {}
+    path = SHIPPED / f"{name}.safetensors"
+    meta = json.loads(path.with_suffix(".json").read_text())
     return Weights(url=path.as_uri(), transforms=partial(face_transforms, 48), meta=meta)
 
 
 class FERVT_Compact_Weights(WeightsEnum):
-    """Weights that come with the course; `meta` (classes, protocol, accuracy, recipe) is the JSON beside them."""
+    """Weights that come with the library; `meta` (classes, protocol, accuracy, recipe) is the JSON beside them."""
 
     FERPLUS = _shipped("compact-ferplus")
     DRAWN = _shipped("compact-drawn")
@@ -102,13 +137,13 @@ class FERVT_Compact_Weights(WeightsEnum):
 
     @property
     def path(self) -> Path:
-        return CHECKPOINTS / Path(self.url).name
+        return SHIPPED / Path(self.url).name
 
     def get_state_dict(self, *args, **kwargs) -> dict[str, Tensor]:
         return read_safetensors(self.path)[0]
 
 
-def fervt_compact(*, weights: FERVT_Compact_Weights | str | None = None, classes: int = 8) -> FERVT:
+def fervt_compact(*, weights: FERVT_Compact_Weights | str | Path | None = None, classes: int = 8) -> FERVT:
     """The compact preset, 48² faces.
 
     Args:
@@ -141,7 +176,7 @@ def fervt_paper(
         raise TypeError("these are weights of the backbone alone: fervt_paper(weights_backbone=…)")
     if weights is None:
         return PRESETS["paper"](weights_backbone, classes=classes)
-    return load_weights(Path(weights), "paper")
+    return load_weights(weights, "paper")
 
 
 def _weights_path(weights: FERVT_Compact_Weights | str | Path) -> Path:
@@ -151,5 +186,5 @@ def _weights_path(weights: FERVT_Compact_Weights | str | Path) -> Path:
         return Path(weights)
     names = [member.name.lower() for member in FERVT_Compact_Weights]
     if str(weights).lower() not in (*names, "default"):
-        raise ValueError(f"weights {str(weights)!r}: there are {', '.join(names)}, or a path to a .safetensors file")
+        raise FervtError(f"weights {str(weights)!r}: choose from {', '.join(names)}, or name a .safetensors file")
     return FERVT_Compact_Weights[str(weights).upper()].path

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..data import to_distribution
+from fervt_lib.data import to_distribution
+
 from .verdict import RIGHT, UNWRITTEN, no, verdict
 
 

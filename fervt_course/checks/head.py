@@ -7,7 +7,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..explain import rollout
+from fervt_lib.explain import rollout
+
 from .verdict import RIGHT, UNWRITTEN, no, verdict
 
 

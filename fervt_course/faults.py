@@ -1,9 +1,9 @@
 """FAULTS of the unofficial FER-VT, built again one by one so that notebook 06 can show them and measure their cost.
 
-Nothing here is part of the model, and nothing but `ablation` and notebook 06 may import it. Each fault takes a sound
-FER-VT, spoils one thing in it and returns it; numbers are those of the notebook's table. They are written in words of
-our own from reading that code (ZBigFish/FER-VT, commit d33f204; `model/FERVT.py` if no other file is named). Where our
-model differs too much to do the same, the docstring says what we took.
+Nothing here is part of the model. Each fault takes a sound FER-VT, spoils one thing in it and returns it; the numbers
+are those of the notebook's table. We wrote them ourselves after reading that code (ZBigFish/FER-VT, commit d33f204;
+`model/FERVT.py` if no other file is named). Where our model differs too much to do the same, the docstring says what
+we did instead.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,12 +13,26 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import vertical_flip
 
-from .data import Augment
-from .model import FERVT, Fusion, GridWiseAttention, LevelTokens, MultiHeadAttention, region_weights, spread
-from .model.backbone import Pyramid
-from .model.fervt import IMAGENET_MEAN, IMAGENET_STD
+from fervt_lib.data import Augment
+from fervt_lib.model import (
+    FERVT,
+    Fusion,
+    GridWiseAttention,
+    LevelTokens,
+    MultiHeadAttention,
+    region_weights,
+    weights_to_map,
+)
+from fervt_lib.model.backbone import Pyramid
+from fervt_lib.model.fervt import IMAGENET_MEAN, IMAGENET_STD
 
 FIXED_SCALE = 56  # the width of a region of a 224² face cut 4×4
+
+
+def swap(old: nn.Module, new: nn.Module) -> nn.Module:
+    """A new module with the weights of an old one that has the same parameters."""
+    new.load_state_dict(old.state_dict())
+    return new.train(old.training)
 
 
 def wipe_weights(module: nn.Module) -> nn.Module:
@@ -38,10 +52,10 @@ class ScrambledAttention(GridWiseAttention):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As the sound one, but pixel row r is given the weights of grid row r mod n."""
         weights = super().forward(x)[1]
-        return x * self.gain * scrambled_spread(weights, self.grid, x.shape[-2:]), weights
+        return x * self.gain * scrambled_weights_to_map(weights, self.grid, x.shape[-2:]), weights
 
 
-def scrambled_spread(weights: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
+def scrambled_weights_to_map(weights: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
     """Weights `(b, G, c)` to a map `(b, c, H, W)` whose rows cycle through the grid rows: `(h n)` for `(n h)`."""
     return repeat(weights, "b (n m) c -> b c (h n) (m w)", n=grid, h=size[0] // grid, w=size[1] // grid)
 
@@ -72,7 +86,9 @@ class SharedFusion(Fusion):
 
     def forward(self, image: Tensor, attended: Tensor) -> Tensor:
         """Two images `(b, c, H, W)` to one of the same shape, values in (0, 1)."""
-        x = self.image(image) + self.attended[1:](self.image[0](attended))
+        conv, *_ = self.image
+        _, norm, activation = self.attended
+        x = self.image(image) + activation(norm(conv(attended)))
         x = x + self.residual(x)
         return torch.sigmoid(self.last(x))
 
@@ -96,8 +112,9 @@ class SharedLevelTokens(LevelTokens):
 
     def __init__(self, channels: tuple[int, ...], dim: int):
         super().__init__(channels, dim)
-        for level in self.levels[1:]:
-            level[3], level[4] = self.levels[0][3], self.levels[0][4]
+        *_, norm, linear = self.levels[0]
+        own = ((conv, pool, flatten) for conv, pool, flatten, *_ in self.levels)
+        self.levels = nn.ModuleList(nn.Sequential(*parts, norm, linear) for parts in own)
 
 
 class FixedScaleAttention(GridWiseAttention):
@@ -108,7 +125,7 @@ class FixedScaleAttention(GridWiseAttention):
         width = x.shape[-1] // self.grid
         features = self.extract(x) * (width**0.5 / FIXED_SCALE) ** 0.5  # F Fᵀ / √w becomes F Fᵀ / 56
         weights = region_weights(features, self.grid)
-        return x * self.gain * spread(weights, self.grid, x.shape[-2:]), weights
+        return x * self.gain * weights_to_map(weights, self.grid, x.shape[-2:]), weights
 
 
 class DroppedAttention(MultiHeadAttention):
@@ -150,7 +167,7 @@ def wiped(model: FERVT) -> FERVT:
 
 def scrambled_map(model: FERVT) -> FERVT:
     """Fault 2 in a model."""
-    model.grid_attention.__class__ = ScrambledAttention
+    model.grid_attention = swap(model.grid_attention, ScrambledAttention(model.grid_attention.grid))
     return model
 
 
@@ -163,13 +180,13 @@ def dark_attention(model: FERVT) -> FERVT:
 def dense_split(model: FERVT) -> FERVT:
     """Fault 4 in a model."""
     attention = model.grid_attention
-    attention.extract.insert(0, DenseSplit(model.side, attention.grid))
+    attention.extract = nn.Sequential(DenseSplit(model.side, attention.grid), *attention.extract)
     return model
 
 
 def shared_fusion(model: FERVT) -> FERVT:
     """Fault 5 in a model."""
-    model.fusion.__class__ = SharedFusion
+    model.fusion = swap(model.fusion, SharedFusion())
     return model
 
 
@@ -181,7 +198,7 @@ def no_normalisation(model: FERVT) -> FERVT:
 
 def shared_levels(model: FERVT) -> FERVT:
     """Fault 7 in a model with level tokens: class token and positions start at zero as well."""
-    model.tokens = SharedLevelTokens(model.backbone.channels, model.transformer.cls.shape[-1])
+    model.tokens = SharedLevelTokens(model.backbone.channels, model.tokens.dim)
     nn.init.zeros_(model.transformer.cls)
     nn.init.zeros_(model.transformer.positions)
     return model
@@ -189,9 +206,7 @@ def shared_levels(model: FERVT) -> FERVT:
 
 def fixed_scale(model: FERVT) -> FERVT:
     """Fault 14 in a model, both halves."""
-    model.grid_attention.__class__ = FixedScaleAttention
+    model.grid_attention = swap(model.grid_attention, FixedScaleAttention(model.grid_attention.grid))
     for layer in model.transformer.layers:
-        dropped = DroppedAttention(layer.attention.out.in_features, layer.attention.heads)
-        dropped.load_state_dict(layer.attention.state_dict())
-        layer.attention = dropped
+        layer.attention = swap(layer.attention, DroppedAttention(model.tokens.dim, layer.attention.heads))
     return model

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..data import EXPRESSIONS, FER2013_CODES, RAFDB_CODES
+from fervt_lib.data import EXPRESSIONS, FER2013_CODES, RAFDB_CODES
+
 from .verdict import UNWRITTEN, no, verdict
 
 MAJORITY_FACES, ARGMAX_FACES = 3153, 3546  # FER+ test split, CSV pair

@@ -6,7 +6,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..model import region_weights
+from fervt_lib.model import region_weights
+
 from .verdict import RIGHT, UNWRITTEN, no, verdict
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch.utils.data import Subset
 
+from ..disk import FervtError
 from .faces import Faces
 from .labels import EXPRESSIONS
 
@@ -11,14 +12,14 @@ def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Subse
     """A view of the faces in which those of rare expressions come √(share / frequency) times, all others once.
 
     Repeat-factor sampling, as LVIS (Gupta, Dollár and Girshick 2019) does it for rare objects: half-way, on a log
-    scale, from the set as it is to one where every expression has at least that share. What the factor has behind the
-    point is the probability of one more copy. No picture is copied.
+    scale, from the set as it is to one where every expression has at least that share. The fraction of
+    the factor is the probability of one more copy. No picture is copied.
 
     Raises:
-        ValueError: a share below 0.
+        FervtError: a share below 0.
     """
     if share < 0:
-        raise ValueError(f"share {share}: a share of the labels, at least 0")
+        raise FervtError(f"share {share}: a share of the labels is at least 0")
     labels = faces.labels
     frequency = labels.bincount(minlength=len(EXPRESSIONS)) / len(labels)
     factors = (share / frequency).sqrt().clamp(min=1)[labels]

@@ -1,31 +1,29 @@
-"""What the protocol alone is worth, in points: `python -m fervt_lib.protocol` writes data/results/protocol-*.json.
+"""What the protocol alone is worth, in points, see `fervt protocol --help`."""
 
-weights    the shipped weights under both FER+ protocols, on validation and test
-epochs     the best epoch picked on the test split against picked on validation
-subjects   posed sequences split by image against by subject, on drawn faces
-"""
-
-import argparse
-import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
+from tyro.conf import Positional
 
-from .ablation import RESULTS, write_json
-from .data import EXPRESSIONS, DataError, Faces, load, seen
-from .evaluation import PROTOCOLS, predict, score
-from .model import FERVT, CheckpointError, FERVT_Compact_Weights, load_weights
-from .training import Recipe, train
+from fervt_lib.data import DATASETS, EXPRESSIONS, is_duplicate, load
+from fervt_lib.disk import CheckpointError, write_json
+from fervt_lib.evaluation import predict, score
+from fervt_lib.model import FERVT, FERVT_Compact_Weights, load_weights
+from fervt_lib.training import Recipe, train
 
+from .records import RESULTS
+
+PROTOCOLS = [scored["protocol"] for scored in DATASETS["ferplus"].scored]
 # As in the unofficial `train.py`: no warm-up, no averaged weights, the best epoch kept. Its rate of 1e-3 goes down to a
 # fifth along 100 epochs, so it hardly moves in the first ten.
 BEST_OF_EPOCHS = Recipe(
-    preset="tiny", epochs=10, batch_size=64, schedule="constant", peak_lr=1e-3, average_decay=0.0, rare_share=0.0
+    preset="tiny", epochs=10, batch_size=64, schedule="constant", peak_lr=1e-3, ema_decay=0.0, rare_share=0.0
 )
 SEQUENCES, FRAMES = 320, 3
-FEW_FACES = Recipe(dataset="drawn", protocol="drawn", preset="tiny", epochs=40, batch_size=64)
+FEW_FACES = Recipe(dataset="drawn", preset="tiny", epochs=40, batch_size=64)
 
 
 def split_by_image(n: int, share: float, generator: torch.Generator) -> Tensor:
@@ -51,12 +49,6 @@ def share_with_siblings(groups: Tensor, test: Tensor) -> float:
     return float(torch.isin(groups[test], groups[~test]).float().mean())
 
 
-def take(faces: Faces, chosen: Tensor) -> Faces:
-    """The chosen faces `(n,)` bool as a set of their own."""
-    parts = {f.name: getattr(faces, f.name) for f in fields(Faces)}
-    return Faces(**{name: part if name == "protocol" else part[chosen] for name, part in parts.items()})
-
-
 def weights() -> dict:
     """Validation scores of the shipped FER+ weights, also without the faces that are pixel for pixel a training face,
     and of the test faces how many each protocol counts per expression and how many are such copies.
@@ -71,10 +63,10 @@ def weights() -> dict:
         test = load("ferplus", "test", protocol=protocol)
         counts = test.labels.bincount(minlength=8).tolist()
         facts["test_faces"][protocol] = dict(zip(EXPRESSIONS, counts, strict=True))
-        facts["test_copies"][protocol] = int(seen(train, test).sum())
+        facts["test_copies"][protocol] = int(is_duplicate(train, test).sum())
         faces = load("ferplus", "validation", protocol=protocol)
         averaged, alone = (predict(model, faces, mirror=mirror) for mirror in (True, False))
-        new = ~seen(train, faces)
+        new = ~is_duplicate(train, faces)
         facts["validation"] |= {
             f"{protocol}, mirror-averaged": score(averaged, faces.labels),
             f"{protocol}, face alone": score(alone, faces.labels),
@@ -86,16 +78,16 @@ def weights() -> dict:
 def epochs(runs: Path, recipe: Recipe = BEST_OF_EPOCHS) -> dict:
     """Accuracy after every epoch on validation and on test faces: the one place that looks at the latter so often."""
     folder = runs / "protocol-epochs"
-    if folder.exists():  # a resumed run would be watched from its middle only
+    if folder.exists():  # a resumed run would be scored from its middle on only
         raise CheckpointError(f"{folder} holds this run or a part of it: delete the folder and start again")
     sets = {split: load("ferplus", split) for split in ("validation", "test")}
     history = []
 
-    def watch(epoch: int, model: FERVT) -> None:
+    def score_both(epoch: int, model: FERVT) -> None:
         accuracy = {s: score(predict(model, f, mirror=False), f.labels)["accuracy"] for s, f in sets.items()}
         history.append({"epoch": epoch, **accuracy})
 
-    train(recipe, folder, watch=watch)
+    train(recipe, folder, on_epoch_end=score_both)
     return {"recipe": asdict(recipe), "mirror": False, "history": history}
 
 
@@ -106,36 +98,34 @@ def subjects(runs: Path, recipe: Recipe = FEW_FACES, seeds: int = 6) -> dict:
     for seed in range(seeds):
         generator = torch.Generator().manual_seed(seed)
         by_image = split_by_image(len(faces), 0.1, generator)
-        by_subject = split_by_subject(faces.identities, 0.1, generator)
+        by_subject = split_by_subject(faces.subjects, 0.1, generator)
         for name, test in {"by image": by_image, "by subject": by_subject}.items():
-            held_out = take(faces, test)
+            held_out = faces.take(test)
             folder = runs / f"protocol-{name.replace(' ', '-')}-{seed}"
-            model = train(replace(recipe, seed=seed), folder, take(faces, ~test), held_out)
+            model = train(replace(recipe, seed=seed), folder, faces.take(~test), held_out)
             scores = score(predict(model, held_out, mirror=False), held_out.labels)
             siblings = round(share_with_siblings(sequence, test), 4)
             found.append({"split": name, "seed": seed, "siblings": siblings, "test": scores})
     return {"recipe": asdict(recipe), "sequences": SEQUENCES, "frames": FRAMES, "mirror": False, "runs": found}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    experiments = {"weights": lambda runs: weights(), "epochs": epochs, "subjects": subjects}
-    parser = argparse.ArgumentParser(
-        prog="python -m fervt_lib.protocol", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="all, when none is named")
-    parser.add_argument("--runs", type=Path, default=Path("runs/protocol"), help="checkpoints, to resume from")
-    args = parser.parse_args(arguments)
-    if unknown := set(args.experiments) - set(experiments):
-        parser.error(f"no experiment {', '.join(sorted(unknown))}: there are {', '.join(experiments)}")
-    for name in args.experiments or experiments:
-        try:
-            facts = experiments[name](args.runs)
-        except (DataError, CheckpointError, FloatingPointError) as error:
-            sys.exit(f"error: {error}")
+EXPERIMENTS = {"weights": lambda runs: weights(), "epochs": epochs, "subjects": subjects}
+
+
+def protocol(
+    experiments: Positional[tuple[Literal["weights", "epochs", "subjects"], ...]] = ("weights", "epochs", "subjects"),
+    runs: Path = Path("runs/protocol"),
+) -> None:
+    """Measure what the protocol alone is worth, in points, and write data/results/protocol-*.json.
+
+    weights: the shipped weights under both FER+ protocols. epochs: the best epoch picked on the test split against
+    picked on validation. subjects: posed sequences split by image against by subject, on drawn faces.
+
+    Args:
+        experiments: which; all of them without a name
+        runs: folder for checkpoints, to resume from
+    """
+    for name in experiments:
         path = RESULTS / f"protocol-{name}.json"
-        write_json(path, facts)
+        write_json(path, EXPERIMENTS[name](runs))
         print(f"written: {path}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""What the notebooks need beyond the library: checks of exercises, faults, ablation, protocols, records, releases."""

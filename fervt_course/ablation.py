@@ -1,0 +1,252 @@
+"""What each part of FER-VT and each fault is worth: every variant is trained at one budget, see `fervt ablate --help`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tyro.conf import Positional
+
+from fervt_lib.data import Augment, load
+from fervt_lib.disk import FervtError, check_choice, write_json
+from fervt_lib.evaluation import predict, score
+from fervt_lib.model import FERVT, PRESETS, LevelTokens, fervt_paper
+from fervt_lib.model.backbone import Pyramid
+from fervt_lib.training import Recipe, check_same_recipe, train
+
+from . import faults
+from .records import RESULTS, compare, read_record, read_runs
+
+BUDGET = Recipe(preset="tiny", epochs=3, batch_size=64)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change to a sound FER-VT; all else, the random weights of untouched parts too, stays as it is.
+
+    Attributes:
+        says: the change in words.
+        against: the variant it is compared with.
+        change: what is done to the model.
+        recipe: fields of the recipe that differ.
+        augment: changes to the training faces.
+        build: makes the model where a preset does not.
+    """
+
+    says: str
+    against: str = "reference"
+    change: Callable[[FERVT], FERVT] = lambda model: model
+    recipe: dict = field(default_factory=dict)
+    augment: Augment = field(default_factory=Augment)
+    build: Callable[[], FERVT] | None = None
+
+
+class EqualWeights(nn.Module):
+    """Stands for grid-wise attention that finds all regions alike: the attended image is the image."""
+
+    def __init__(self, grid: int):
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`(b, c, H, W)` to itself and the weights `(b, G, c)`, each 1/G."""
+        return x, x.new_full((len(x), self.grid**2, x.shape[1]), 1 / self.grid**2)
+
+
+class ImageAlone(nn.Module):
+    """Stands for a fusion that leaves the image as it is."""
+
+    def forward(self, image: Tensor, attended: Tensor) -> Tensor:
+        return image
+
+
+class MeanOfLastMap(nn.Module):
+    """Stands for tokens: what a CNN without a transformer reads."""
+
+    def forward(self, pyramid: Pyramid) -> Tensor:
+        """Three maps to the mean of the last one, `(b, c)`."""
+        return pyramid[-1].mean(dim=(2, 3))
+
+
+class LinearHead(nn.Module):
+    """Stands for the transformer: a linear layer that attends to nothing."""
+
+    def __init__(self, channels: int, classes: int):
+        super().__init__()
+        self.head = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """`(b, channels)` to logits `(b, classes)` and no attention."""
+        return self.head(x), []
+
+
+def equal_weights(model: FERVT) -> FERVT:
+    model.grid_attention = EqualWeights(model.grid_attention.grid)
+    return model
+
+
+def no_low_level(model: FERVT) -> FERVT:
+    model.fusion = ImageAlone()
+    return equal_weights(model)
+
+
+def no_transformer(model: FERVT) -> FERVT:
+    model.tokens = MeanOfLastMap()
+    model.transformer = LinearHead(model.backbone.channels[-1], model.transformer.head.out_features)
+    return model
+
+
+def bare_cnn(model: FERVT) -> FERVT:
+    return no_transformer(no_low_level(model))
+
+
+def level_tokens(model: FERVT) -> FERVT:
+    dim = model.tokens.dim
+    model.tokens = LevelTokens(model.backbone.channels, dim)
+    model.transformer.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 4, dim), std=0.02))
+    return model
+
+
+ABLATIONS = {
+    "reference": Variant("FER-VT, tiny preset"),
+    "equal_weights": Variant("no attention: every region weighs the same", change=equal_weights),
+    "no_low_level": Variant("neither attention nor fusion: the backbone sees the face", change=no_low_level),
+    "no_transformer": Variant("no transformer: mean of the last map, linear layer", change=no_transformer),
+    "bare_cnn": Variant("no attention, fusion or transformer: the bare CNN", change=bare_cnn),
+    "level_tokens": Variant("level tokens: one per pyramid level (3), not per cell (54)", change=level_tokens),
+    "hard_labels": Variant("the winning label as the target, not the votes", recipe={"targets": "hard"}),
+    "all_votes": Variant("trained on ambiguous faces too (argmax), votes as cast", recipe={"protocol": "argmax"}),
+}
+FAULTS = {
+    "scrambled_map": Variant("2 · scrambled map: its rows cycle through the grid", change=faults.scrambled_map),
+    "dark_attention": Variant("3 · dark: weights of mean 1/16 without a scale", change=faults.dark_attention),
+    "dense_split": Variant("4 · dense convolution where regions are cut", change=faults.dense_split),
+    "shared_fusion": Variant("5 · one convolution for both inputs of the fusion", change=faults.shared_fusion),
+    "no_normalisation": Variant("6 · no normalisation before the backbone", change=faults.no_normalisation),
+    "shared_levels": Variant(
+        "7 · levels share weights, zeros at the start (against level tokens)",
+        against="level_tokens",
+        change=lambda model: faults.shared_levels(level_tokens(model)),
+    ),
+    "upside_down": Variant("11 · of 7 faces 2 upside down, 1 turned by up to 90°", augment=faults.UpsideDown()),
+    "no_warm_up": Variant(
+        "13 · learning rate 1e-3 throughout, no warm-up", recipe={"schedule": "constant", "peak_lr": 1e-3}
+    ),
+    "fixed_scale": Variant("14 · scores over 56, dropout on the attention that is kept", change=faults.fixed_scale),
+}
+IMAGENET = {
+    "pretrained": Variant(
+        "ResNet-34 with ImageNet's weights",
+        against="pretrained",
+        build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1"),
+    ),
+    "wiped": Variant(
+        "1 · ImageNet's weights wiped by a second initialisation",
+        against="pretrained",
+        build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1"),
+        change=faults.wiped,
+    ),
+    "pretrained_unnormalised": Variant(
+        "6 · no normalisation before ImageNet's weights",
+        against="pretrained",
+        build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1"),
+        change=faults.no_normalisation,
+    ),
+}
+VARIANTS = ABLATIONS | FAULTS | IMAGENET
+BASELINES = {name: variant.against for name, variant in VARIANTS.items()}
+
+
+def make(name: str, preset: str = "tiny") -> FERVT:
+    """A model of variant `name` before training."""
+    variant = VARIANTS[name]
+    return variant.change((variant.build or PRESETS[preset])())
+
+
+def run(name: str, budget: Recipe, runs: Path, results: Path = RESULTS) -> dict:
+    """Train variant `name`, score it once on the test split (majority, mirror-averaged), write and return the facts.
+
+    Args:
+        budget: the recipe that all variants share; the variant changes its own fields of it.
+        runs: folder for checkpoints; a run goes on from there.
+
+    Raises:
+        CheckpointError: the record of the run is there already, but of another recipe.
+    """
+    variant = VARIANTS[name]
+    recipe = replace(budget, variant=name, **variant.recipe)
+    folder = runs / f"{recipe.preset}-{name}-{recipe.epochs}-{recipe.seed}"
+    written = results / f"{folder.name}.json"
+    if written.is_file():
+        facts = read_record(written)
+        # a shipped run was trained as the preset itself; its record says which variant that is
+        check_same_recipe(written, facts["recipe"] | {"variant": name}, recipe)
+        return facts
+    model = train(recipe, folder, build=lambda: make(name, budget.preset), augment=variant.augment)
+    test = load(recipe.dataset, "test")
+    facts = read_record(folder / "model.json") | {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "mirror": True,
+        "test": {test.protocol: score(predict(model, test), test.labels)},
+    }
+    write_json(written, facts)
+    return facts
+
+
+def report(preset: str, epochs: int, results: Path = RESULTS) -> str:
+    """What each variant gained or lost at a budget, as lines a person reads."""
+    runs = read_runs(results)
+    runs = runs[(runs["preset"] == preset) & (runs["epochs"] == epochs)]
+    gains, tested = compare(runs, BASELINES), compare(runs, BASELINES, "test")
+    columns = {"validation, %": gains["validation"], "against": gains["against"], "seeds": gains["seeds"]}
+    columns |= {
+        "points": gains["mean"],
+        "least": gains["low"],
+        "greatest": gains["high"],
+        "on the test": tested["mean"],
+    }
+    return pd.DataFrame(columns).to_string(float_format="{:.1f}".format, na_rep="")
+
+
+def ablate(
+    variants: Positional[tuple[str, ...]] = (),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    preset: Literal["compact", "tiny", "paper"] = BUDGET.preset,
+    epochs: int = BUDGET.epochs,
+    batch_size: int = BUDGET.batch_size,
+    runs: Path = Path("runs/ablation"),
+) -> None:
+    """Train FER-VT without one part, or with one fault, each at the same small budget, and compare.
+
+    Without a variant all that need no download are trained (hours on a CPU). Each run leaves one JSON file in
+    data/results and is not made again while that is there. ImageNet's weights need a network and a GPU:
+    fervt ablate pretrained wiped pretrained_unnormalised --preset paper --epochs 10
+
+    Args:
+        variants: names of variants
+        seeds: one run each
+        preset: the size of the model
+        epochs: of each run
+        batch_size: faces per step
+        runs: folder for checkpoints; a run resumes from there
+    """
+    for name in variants:
+        check_choice("variant", name, VARIANTS)
+    if epochs < 1 or batch_size < 1:
+        raise FervtError(f"--epochs {epochs}, --batch-size {batch_size}: both are at least 1")
+    if set(variants) & set(IMAGENET) and preset != "paper":
+        raise FervtError(f"{' and '.join(IMAGENET)} are variants of the paper preset: add --preset paper")
+    budget = replace(BUDGET, preset=preset, epochs=epochs, batch_size=batch_size)
+    wanted, failures = [(name, seed) for seed in seeds for name in variants or ABLATIONS | FAULTS], []
+    for name, seed in wanted:
+        try:
+            run(name, replace(budget, seed=seed), runs)
+        except (FervtError, RuntimeError, OSError) as error:  # the others are worth training
+            failures.append(f"{name}, seed {seed}: {error}")
+    if len(failures) < len(wanted):
+        print(report(preset, epochs))
+    if failures:
+        raise FervtError("\n".join(failures))

@@ -1,0 +1,93 @@
+"""The records of runs in data/results: written, read, compared. Notebook 06 and the model card read their numbers here."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from fervt_lib.disk import CheckpointError, project_folder, read_json
+from fervt_lib.training import read_recipe
+
+RESULTS = project_folder() / "data" / "results"
+
+
+def read_record(path: Path) -> dict | list:
+    """What a file in data/results holds; a run's recipe is in today's names, whenever it was written.
+
+    Raises:
+        CheckpointError: the file is not there or damaged; `data/results/README.md` says which command makes it.
+    """
+    try:
+        facts = read_json(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}: data/results/README.md says how") from error
+    if isinstance(facts, dict) and isinstance(facts.get("recipe"), dict) and facts["recipe"]:
+        facts["recipe"] = read_recipe(facts["recipe"])
+    return facts
+
+
+def read_runs(results: Path = RESULTS) -> pd.DataFrame:
+    """The runs of all variants, a row each: variant, preset, epochs, seed, validation and test scores, minutes.
+
+    `validation` is the accuracy after the last epoch (averaged weights, face alone); `test` and `macro_f1` are of the
+    one look at the test split (majority, mirror-averaged). Accuracies are in percent.
+
+    Raises:
+        CheckpointError: no run is there, or a file is damaged; the message says what makes one.
+    """
+    records = {path: read_record(path) for path in sorted(results.glob("*.json"))}
+    rows = [_row(path, facts) for path, facts in records.items() if "variant" in facts]
+    if not rows:
+        raise CheckpointError(f"no run in {results}: `fervt ablate` makes them")
+    return pd.DataFrame(rows)
+
+
+def _row(path: Path, facts: dict) -> dict:
+    if missing := {"recipe", "history", "test", "seconds"} - {name for name, value in facts.items() if value}:
+        raise CheckpointError(f"{path}: a run without {', '.join(sorted(missing))}; delete it and make it again")
+    recipe = facts["recipe"]
+    test = next(iter(facts["test"].values()))  # majority comes first
+    return {
+        "variant": facts["variant"],
+        "preset": recipe["preset"],
+        "epochs": recipe["epochs"],
+        "seed": recipe["seed"],
+        "validation": 100 * facts["history"][-1]["validation"]["accuracy"],
+        "test": 100 * test["accuracy"],
+        "macro_f1": test["macro_f1"],
+        "minutes": facts["seconds"] / 60,
+    }
+
+
+def compare(runs: pd.DataFrame, baselines: dict[str, str], score: str = "validation") -> pd.DataFrame:
+    """What each variant gains over its baseline, in points, seed by seed.
+
+    Args:
+        runs: of one preset and number of epochs, see `read_runs`.
+        baselines: the variant that each variant is compared with; it gives the order of the rows.
+        score: the column that is compared.
+
+    Returns:
+        A row per variant: `against`, `score` (mean over its seeds), `seeds` (that both have, 0 where the baseline is
+        not there), and of the differences `mean`, `low` and `high` (the least and the greatest; nan without seeds).
+    """
+    scores = runs.pivot(index="seed", columns="variant", values=score)
+    rows = {}
+    for name, baseline in baselines.items():
+        if name in scores:
+            gain = (scores[name] - scores.get(baseline, math.nan)).dropna()
+            found = {"seeds": len(gain), "mean": gain.mean(), "low": gain.min(), "high": gain.max()}
+            rows[name] = {"against": baseline, score: scores[name].mean()} | found
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
+
+
+def seed_deviation(runs: pd.DataFrame, score: str = "validation") -> float:
+    """Standard deviation between seeds of one variant, in points, pooled over all variants with two seeds or more.
+
+    Args:
+        runs: of one preset and number of epochs, see `read_runs`.
+        score: the column that is looked at.
+    """
+    seeds = runs.groupby("variant")[score]
+    freedom = seeds.count() - 1
+    return float((seeds.var() * freedom).sum() / freedom.sum()) ** 0.5

@@ -1,0 +1,185 @@
+"""Release weights: `fervt ship` scores a finished run and files it, `fervt spread` repeats its recipe, `fervt card` tells."""
+
+import shutil
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from tyro.conf import Positional
+
+from fervt_lib.data import EXPRESSIONS, load
+from fervt_lib.disk import CheckpointError, FervtError, write_json, written_whole
+from fervt_lib.evaluation import apply_temperature, evaluate, fit_temperature, predict, report, score
+from fervt_lib.model import SHIPPED, load_weights
+from fervt_lib.training import Recipe, train
+
+from .records import RESULTS, read_record, read_runs
+
+FIRST = Recipe(epochs=4)  # the two parts of the shipped recipe, shortened
+SECOND = Recipe(epochs=2, peak_lr=1e-3, protocol="argmax")
+FIRST_RUN = "compact-reference-24-0"  # from random weights; the shipped run went on from it
+FEW = 30  # test faces below which the card marks a recall
+
+
+# --- ship --------------------------------------------------------------------------------------------------------
+
+
+def ship(run: Positional[Path], name: Positional[str]) -> None:
+    """Score a finished run once on the test split and file it among the shipped weights.
+
+    The fp16 weights are scored as they are shipped, before any file is touched; the temperature is fitted on
+    validation faces. A run on FER+ leaves its record in data/results, which must not be there yet. Then
+    `fervt protocol weights` looks at its validation faces for copies of training faces, and `fervt card` writes the
+    model card.
+
+    Args:
+        run: the folder of the run
+        name: of the shipped weights, such as compact-ferplus
+    """
+    facts = read_record(run / "model.json")
+    recipe = facts["recipe"]
+    variant = "restart" if recipe.get("start") else "reference"
+    record = RESULTS / f"{recipe['preset']}-{variant}-{recipe['epochs']}-{recipe['seed']}.json"
+    if recipe["dataset"] == "ferplus" and record.exists():
+        raise FervtError(f"{record} is the record of such a run already: delete it if this one takes its place")
+    facts |= judge(run / "model.safetensors", recipe["dataset"])
+    target = SHIPPED / f"{name}.safetensors"
+    with written_whole(target) as part:
+        shutil.copyfile(run / "model.safetensors", part)
+    write_json(target.with_suffix(".json"), facts)
+    if recipe["dataset"] == "ferplus":
+        write_json(record, facts | {"variant": variant})
+    print(report(facts["test"]), facts["calibration"], sep="\n")
+
+
+def judge(weights: Path, dataset: str) -> dict:
+    """What a run's fp16 weights score on the test split."""
+    model = load_weights(weights)
+    test = load(dataset, "test")
+    scores, probabilities = evaluate(model, dataset=dataset), predict(model, test)
+    return {
+        "protocol": test.protocol,
+        "mirror": True,
+        "accuracy": {name: s["accuracy"] for name, s in scores.items()},
+        "test": scores,
+        "confusion": confusion(probabilities, test.labels),
+        "calibration": calibration(probabilities, test.labels, model, dataset),
+    }
+
+
+def confusion(probabilities: torch.Tensor, labels: torch.Tensor) -> list[list[int]]:
+    """Counts `[true][predicted]`."""
+    cell = labels * len(EXPRESSIONS) + probabilities.argmax(dim=1)
+    return cell.bincount(minlength=len(EXPRESSIONS) ** 2).reshape(len(EXPRESSIONS), -1).tolist()
+
+
+def calibration(probabilities: torch.Tensor, labels: torch.Tensor, model: torch.nn.Module, dataset: str) -> dict:
+    """Temperature fitted on validation faces, and the test's calibration error with and without it."""
+    validation = load(dataset, "validation")
+    temperature = round(fit_temperature(predict(model, validation), validation.labels), 3)
+    before, after = (score(apply_temperature(probabilities, t), labels)["ece"] for t in (1.0, temperature))
+    return {"temperature": temperature, "ece": before, "ece_tempered": after}
+
+
+# --- spread ------------------------------------------------------------------------------------------------------
+
+
+def spread(seeds: tuple[int, ...] = (0, 1, 2), runs: Path = Path("runs")) -> None:
+    """Train several seeds of the shipped recipe at a shorter budget: how far do they lie apart?
+
+    Like the shipped weights, each run begins on *majority* faces and goes on from there on *argmax* faces with half
+    the learning rate; it takes 4 and 2 epochs in place of 24 and 32: about 35 minutes of one CPU thread. Its record
+    goes to data/results, and it is not made again while that is there.
+
+    Args:
+        seeds: one run each
+        runs: folder for checkpoints; a run resumes from there
+    """
+    for seed in seeds:
+        written = RESULTS / f"compact-restart-{SECOND.epochs}-{seed}.json"
+        if not written.is_file():
+            write_json(written, train_both_parts(seed, runs))
+        print(report(read_record(written)["test"]))
+
+
+def train_both_parts(seed: int, runs: Path) -> dict:
+    """Train both parts with a seed and score the end once on the test split."""
+    first, second = (runs / f"spread-{part}-{seed}" for part in ("first", "second"))
+    train(replace(FIRST, seed=seed), first)
+    model = train(replace(SECOND, seed=seed, start=str(first / "model.safetensors")), second)
+    return read_record(second / "model.json") | {"variant": "restart", "mirror": True, "test": evaluate(model)}
+
+
+# --- card --------------------------------------------------------------------------------------------------------
+
+
+def card() -> None:
+    """Write the model card, README.md beside the shipped weights, from their records."""
+    with written_whole(SHIPPED / "README.md") as part:
+        part.write_text(card_text(), encoding="utf-8")
+
+
+def card_text() -> str:
+    ferplus, drawn = (read_record(SHIPPED / f"compact-{name}.json") for name in ("ferplus", "drawn"))
+    first, look = (read_record(RESULTS / f"{name}.json") for name in (FIRST_RUN, "protocol-weights"))
+    validation = look["validation"]["majority, mirror-averaged"]
+    new = look["validation"]["majority, mirror-averaged, no copy in training"]
+    runs = read_runs().query(f"variant == 'restart' and epochs == {SECOND.epochs}")
+    if runs.empty:
+        raise CheckpointError(f"no compact-restart-{SECOND.epochs}-SEED.json in {RESULTS}: `fervt spread` makes them")
+    majority, drawn_test = ferplus["test"]["majority"], drawn["test"]["drawn"]
+    p, faces = majority["accuracy"], majority["faces"]
+    protocols = [
+        f"| {name} | {s['faces']:,} | {100 * s['accuracy']:.2f} % | {s['macro_f1']:.3f} | {s['ece']:.3f} |"
+        for name, s in ferplus["test"].items()
+    ]
+    template = files("fervt_course").joinpath("card.md").read_text(encoding="utf-8")
+    return template.format(
+        **ferplus["recipe"],
+        **ferplus["calibration"],
+        rare=100 * ferplus["recipe"]["rare_share"],
+        threads=ferplus["threads"],
+        minutes=round(ferplus["seconds"] / 60),
+        first=FIRST_RUN,
+        first_epochs=first["recipe"]["epochs"],
+        first_minutes=round(first["seconds"] / 60),
+        first_lr=first["recipe"]["peak_lr"],
+        protocols="\n".join(protocols),
+        noise=100 * 1.96 * (2 * p * (1 - p) / faces) ** 0.5,
+        faces=faces,
+        seeds=len(runs),
+        spread_epochs=SECOND.epochs,
+        lowest=runs["test"].min(),
+        highest=runs["test"].max(),
+        test_copies=look["test_copies"]["majority"],
+        validation=100 * validation["accuracy"],
+        validation_faces=validation["faces"],
+        validation_f1=validation["macro_f1"],
+        validation_new=100 * new["accuracy"],
+        validation_new_f1=new["macro_f1"],
+        validation_new_faces=new["faces"],
+        few=FEW,
+        recalls=recalls(ferplus["confusion"]),
+        drawn_recalls=recalls(drawn["confusion"]),
+        drawn_temperature=drawn["calibration"]["temperature"],
+        drawn_ece=drawn["calibration"]["ece"],
+        drawn_tempered=drawn["calibration"]["ece_tempered"],
+        drawn_epochs=drawn["recipe"]["epochs"],
+        drawn_minutes=drawn["seconds"] / 60,
+        drawn_accuracy=100 * drawn_test["accuracy"],
+        drawn_faces=drawn_test["faces"],
+        drawn_f1=drawn_test["macro_f1"],
+    )
+
+
+def recalls(counts: list[list[int]]) -> str:
+    """A table of a row per expression from the confusion matrix `[true][predicted]`."""
+    rows = []
+    for i, (name, row) in enumerate(zip(EXPRESSIONS, counts, strict=True)):
+        faces = sum(row)
+        wrong = max((n, other) for j, (n, other) in enumerate(zip(row, EXPRESSIONS, strict=True)) if j != i)
+        few = " ⚠" if faces < FEW else ""
+        rows.append(f"| {name} | {faces:,}{few} | {row[i] / faces:.2f} | {wrong[1]} ({wrong[0]}) |")
+    heads = ["| expression | test faces | recall | most often taken for |", "|---|---|---|---|"]
+    return "\n".join(heads + rows)

@@ -1,0 +1,161 @@
+"""FER-VT, taken apart: look at data, train, score weights, and what the course adds."""
+
+import sys
+from importlib.metadata import entry_points
+from json import dumps as to_json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from .data import DATASETS, EXPRESSIONS, Augment, examine, find_root, load, write_augmented
+from .data.store import cache_folder
+from .disk import FervtError, write_json
+from .evaluation import check_folds, evaluate_weights, mean_over_folds, report
+from .model import FERVT_Compact_Weights, read_provenance
+from .training import Recipe
+from .training import train as run_recipe
+
+MAX_FAULTS = 20  # shown
+DatasetName = Literal[tuple(DATASETS)]
+FolderName = Literal[tuple(name for name, dataset in DATASETS.items() if dataset.layout)]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what the user can fix ends in one message and exit code 1.
+
+    Commands are entry points of the group `fervt.commands`, so the course adds its own.
+    """
+    commands = {point.name: point.load() for point in sorted(entry_points(group="fervt.commands"))}
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            commands, prog="fervt", description=__doc__, args=arguments, config=(OmitArgPrefixes,)
+        )
+    except (FervtError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def data(dataset: Positional[FolderName], path: Positional[Path | None] = None) -> None:
+    """Look at a dataset's folder and prepare it for loading.
+
+    Says which layout it has, how many faces of each expression, and what is missing or odd: counts unlike those of a
+    complete copy, identical pictures, files that cannot be read. After that the dataset is in the cache and loads at
+    once. No file in the folder is changed. The exit code is 1 where the data cannot be loaded.
+
+    Args:
+        dataset: which dataset it should be
+        path: its folder; without it, the one that the loaders use
+    """
+    usual = find_root(DATASETS[dataset].folder)
+    root = find_root(DATASETS[dataset].folder, path)
+    found = examine(DATASETS[dataset], root)
+    lines = [f"{dataset} in {root}", f"layout: {found.layout}"]
+    if not found.faults:
+        counts = found.counts.map("{:,}".format).to_string()
+        lines += [f"faces ({found.protocol}):", "", counts, "", f"prepared: it is in {cache_folder()}"]
+        if root.resolve() != usual.resolve():
+            lines += [f"to use it: load({dataset!r}, root={str(root)!r}); commands look in {usual}, so link it there"]
+    lines += [f"warning: {text}" for text in found.warnings]
+    if not (found.warnings or found.faults):
+        lines += ["nothing odd: the counts are those of a complete copy, and no picture occurs twice"]
+    lines += [f"fault: {text}" for text in found.faults[:MAX_FAULTS]]
+    if len(found.faults) > MAX_FAULTS:
+        lines += [f"and {len(found.faults) - MAX_FAULTS:,} more faults"]
+    print("\n".join(lines))
+    sys.exit(bool(found.faults))
+
+
+def augment(
+    dataset: Positional[DatasetName],
+    out: Positional[Path],
+    changes: Annotated[Augment, arg(name="")],
+    protocol: Literal["majority", "argmax"] = "majority",
+    fold: int = 0,
+    classes: Literal[7, 8] = 7,
+    copies: int = 2,
+    rare_share: float = 0.1,
+    vertical_flips: float = 0.0,
+    seed: int = 0,
+) -> None:
+    """Write an augmented training set to disk, for programs that read folders of pictures.
+
+    OUT/happiness/0000012-1.png is copy 1 of the face in row 12, and OUT/faces.csv has a line per picture with its
+    votes. Training here changes the faces anew in every epoch and needs no such set.
+
+    Args:
+        dataset: whose training faces
+        out: a new folder
+        protocol: of FER+: which faces
+        fold: of CK+, 0 to 9: the training faces are those of the other eight
+        classes: of CK+: 7, or 8 with neutral
+        copies: of every face; more of the rare expressions
+        rare_share: below this share of the labels an expression is rare; 0: none
+        vertical_flips: probability that a copy is upside down
+        seed: of all changes
+    """
+    given = {"protocol": protocol, "fold": fold, "classes": classes}
+    faces = load(dataset, "train", **{name: given[name] for name in DATASETS[dataset].options})
+    options = {"copies": copies, "rare_share": rare_share, "vertical_flips": vertical_flips, "seed": seed}
+    table = write_augmented(faces, out, changes, **options)
+    fold_used = "" if faces.fold is None else f"fold {faces.fold} of 10, "
+    print(f"{out}: {len(table):,} pictures of {len(faces):,} training faces ({fold_used}{faces.protocol})")
+    print(table["label"].value_counts().reindex(EXPRESSIONS, fill_value=0).to_string())
+
+
+def train(recipe: Annotated[Recipe, arg(name="")], folder: Path = Path("runs/latest")) -> None:
+    """Train a model, or go on with the run in a folder.
+
+    The folder gets a checkpoint after every epoch, and at the end model.safetensors with model.json. Stopped, it goes
+    on from there as if nothing had happened. Several devices: accelerate launch -m fervt_lib train …
+
+    Args:
+        folder: where the run lives
+    """
+    run_recipe(recipe, folder)
+
+
+def evaluate(
+    checkpoint: tuple[Path, ...] = (FERVT_Compact_Weights.DEFAULT.path,),
+    dataset: DatasetName = "ferplus",
+    split: Literal["train", "validation", "test", "all"] | None = None,
+    classes: Literal[7, 8] | None = None,
+    mirror: bool = True,
+    temperature: float = 1.0,
+    json: bool = False,
+) -> None:
+    """Score weights by the protocol of a dataset; without options, the shipped weights on the FER+ test split.
+
+    Weights trained on a fold of CK+ are tested on it; given the weights of several folds, the mean comes too. Weights
+    from elsewhere are tested on all of CK+.
+
+    Args:
+        checkpoint: weights files
+        dataset: whose faces
+        split: without it, the faces that were kept from the training
+        classes: of CK+, for weights from elsewhere; without it, 7
+        mirror: average the answers to a face and its mirror image
+        temperature: calibrates the probabilities; no answer changes
+        json: print one JSON object, and write each file's scores beside it
+    """
+    if not 0 < temperature < float("inf"):
+        raise FervtError(f"--temperature {temperature}: a temperature is above 0")
+    if len(checkpoint) > 1:
+        check_folds([read_provenance(path).get("recipe", {}) for path in checkpoint], dataset)
+    every = []
+    for path in checkpoint:
+        options = {"mirror": mirror, "temperature": temperature}
+        used_split, scores, warnings = evaluate_weights(path, dataset, split, classes, **options)
+        for text in warnings:
+            print(f"warning: {text}", file=sys.stderr)
+        if json:
+            with_options = f"{used_split}{f'-{classes}' if classes else ''}{'' if mirror else '-no-mirror'}"
+            tempered = "" if temperature == 1 else f"-temperature-{temperature:g}"
+            write_json(path.with_suffix(f".{dataset}-{with_options}{tempered}.json"), scores)
+        every.append(scores)
+    mean = mean_over_folds(every) if len(every) > 1 else {}
+    if json:
+        print(to_json({"folds": every, "mean": mean} if mean else every[0]))
+    else:
+        print(f"{dataset}, {used_split}")
+        print("\n".join(map(report, [*every, *([mean] if mean else [])])))

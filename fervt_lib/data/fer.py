@@ -1,0 +1,286 @@
+"""FER2013 (Goodfellow et al. 2013) and FER+ (Barsoum et al. 2016): the same faces, with one label or ten votes each.
+
+Two layouts are read, and FER2013 needs the first file of the first one only:
+
+* a pair of tables: `fer2013.csv` (or Kaggle's `icml_face_data.csv`; plain or gzipped) and FER+'s `fer2013new.csv`;
+* pictures: `data/FER2013{Train,Valid,Test}/` with PNG files and `label.csv`, as FER+'s own script makes them.
+"""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..disk import DataError, check_choice
+from .faces import ALL, SPLITS, Dataset, Faces, Layout, Pictures, known_counts, not_found, unanimous
+from .files import code_of, find_root, list_folder, match_names, read_picture, read_table
+from .labels import EXPRESSIONS, FER2013_CODES, USAGES, VOTE_COLUMNS
+from .store import cached, open_table
+
+SIDE = 48
+FACE_FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz")
+VOTE_FILES = ("fer2013new.csv", "fer2013new.csv.gz")
+PICTURE_FOLDERS = {"train": "FER2013Train", "validation": "FER2013Valid", "test": "FER2013Test"}
+SPLIT_CODES = {usage: SPLITS.index(split) for split, usage in USAGES.items()}
+LABELS = {str(code): EXPRESSIONS.index(name) for code, name in enumerate(FER2013_CODES)}
+PICTURE = ("picture", "u1", (1, SIDE, SIDE))
+
+
+# --- FER2013 -----------------------------------------------------------------------------------------------------
+
+
+def load_fer2013(split: str = "train", *, root: str | Path | None = None) -> Faces:
+    """Load one split of FER2013 with its own labels, from `fer2013.csv`; FER+'s votes are not needed.
+
+    Args:
+        split: "train" (28,709 faces), "validation" (PublicTest, 3,589) or "test" (PrivateTest, 3,589).
+        root: the dataset's folder; None means `$FERVT_DATA/ferplus`, else `data/ferplus`.
+
+    Returns:
+        Faces of 48×48 gray pixels, `(n, 1, 48, 48)` uint8, each with ten votes for its one label. None is contempt.
+
+    Raises:
+        DataError: the file is missing or damaged; the message names file, row and the way out.
+        FervtError: no such split.
+    """
+    check_choice("split", split, SPLITS)
+    root = find_root(FER2013.folder, root)
+    file = _face_file(root)
+    path = cached("fer2013", root, [file], [PICTURE, ("label", "u1"), ("split", "u1")], lambda: _read_faces(file))
+    table = open_table(path)
+    rows = _rows_of(split, table)
+    votes = unanimous(torch.from_numpy(table["label"].astype(np.int64))[rows])
+    return Faces(
+        Pictures(path, rows), **votes, rows=rows, protocol="fer2013", dataset="fer2013", expressions=FER2013_CODES
+    )
+
+
+def fer2013_layout(root: Path) -> Layout:
+    return Layout(f"one table, {_face_file(root).name}", FER2013_COUNTS)
+
+
+def _first(root: Path, names: tuple[str, ...]) -> Path | None:
+    return next((root / name for name in names if (root / name).is_file()), None)
+
+
+def _face_file(root: Path) -> Path:
+    if file := _first(root, FACE_FILES):
+        return file
+    raise not_found(FER2013.title, root, FER2013.how_to_get)
+
+
+def _rows_of(split: str, table: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.flatnonzero(table["split"] == SPLITS.index(split)))
+
+
+def _read_faces(path: Path) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Picture, label and split of every row of fer2013.csv; 1,000 rows are in memory at a time."""
+    absent = set(SPLIT_CODES)
+    columns = ("emotion", "pixels", "Usage")
+    for chunk in read_table(path, columns):
+        for row, emotion, text, usage in zip(chunk.index + 2, *(chunk[name] for name in columns), strict=True):
+            pixels = _pixels(path, row, text)
+            split = code_of(usage, SPLIT_CODES, path, row, "Usage")
+            yield pixels, code_of(emotion, LABELS, path, row, "emotion"), split
+        absent -= set(chunk["Usage"].str.strip())
+    if absent:
+        raise DataError(f"{path} has no {min(absent)} faces; the file is cut short: download it again")
+
+
+def _pixels(path: Path, row: int, text: str) -> np.ndarray:
+    """One face, `(1, 48, 48)` uint8. `row` is the line of the file, the header being line 1."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # numpy's word for text that is not a number
+            values = np.fromstring(text, np.int64, sep=" ")
+    except (ValueError, DeprecationWarning):
+        raise DataError(f"{path}, row {row}: the pixels are not all whole numbers; download it again") from None
+    if len(values) != SIDE * SIDE:
+        raise DataError(f"{path}, row {row}: {len(values)} pixels, not {SIDE * SIDE}; download it again")
+    if values.min() < 0 or values.max() > 255:
+        raise DataError(f"{path}, row {row}: a pixel outside 0-255; download it again")
+    return values.astype(np.uint8).reshape(1, SIDE, SIDE)
+
+
+# --- FER+ --------------------------------------------------------------------------------------------------------
+
+
+def load_ferplus(split: str = "train", protocol: str = "majority", root: str | Path | None = None) -> Faces:
+    """Load one split of FER+.
+
+    Args:
+        split: "train", "validation" (PublicTest) or "test" (PrivateTest).
+        protocol: "majority" (Microsoft's rules) or "argmax" (most votes over the ten columns), see `choose_faces`.
+        root: the dataset's folder; None means `$FERVT_DATA/ferplus`, else `data/ferplus`.
+
+    Returns:
+        Faces of 48×48 gray pixels. Counted on the pair of tables, majority keeps 25,060 / 3,199 / 3,153 faces and
+        argmax 28,389 / 3,553 / 3,546.
+
+    Raises:
+        DataError: a file is missing or damaged; the message names file, row and the way out.
+        FervtError: no such split or protocol.
+    """
+    check_choice("split", split, SPLITS)
+    root = find_root(FERPLUS.folder, root)
+    columns = [PICTURE, ("votes", "u1", (10,)), ("split", "u1"), ("named", "?")]
+    if pair := _pair_of_tables(root):
+        path = cached("ferplus", root, pair, columns, lambda: _read_pair(*pair))
+    else:
+        folders = [_picture_folder(root) / name for name in PICTURE_FOLDERS.values()]
+        files = [file for folder in folders for file in list_folder(folder)]
+        path = cached("ferplus", root, files, columns, lambda: _read_pictures(folders))
+    table = open_table(path)
+    rows = _rows_of(split, table)
+    raw_votes, named = (torch.from_numpy(np.array(table[name]))[rows] for name in ("votes", "named"))
+    kept, votes = choose_faces(raw_votes, named, protocol)
+    return Faces(Pictures(path, rows[kept]), votes, raw_votes[kept], rows[kept], protocol, "ferplus")
+
+
+def choose_faces(raw_votes: Tensor, named: Tensor, protocol: str) -> tuple[Tensor, Tensor]:
+    """Apply a FER+ protocol to raw votes.
+
+    *majority* (Microsoft's FERPlus reader, mode "majority"): counts of 1 become 0, in all ten columns; the largest
+    count must exceed half of what is left; faces won by *unknown* or *NF* go. *argmax*: the column with most votes
+    wins, faces won by *unknown* or *NF* go, no vote is changed.
+
+    Args:
+        raw_votes: `(n, 10)` uint8. named: `(n,)` bool, False where FER+ dropped the face (empty image name).
+
+    Returns:
+        `kept`: `(n,)` bool; `votes`: `(kept.sum(), 8)` uint8, at least one vote in every row.
+    """
+    check_choice("protocol", protocol, [scored["protocol"] for scored in FERPLUS.scored])
+    votes = torch.where(raw_votes > 1, raw_votes, 0) if protocol == "majority" else raw_votes
+    most, winner = votes.max(dim=1)
+    kept = named & (winner < len(EXPRESSIONS)) & (most > 0)
+    if protocol == "majority":
+        kept &= 2 * most > votes.sum(dim=1)
+    return kept, votes[kept, : len(EXPRESSIONS)]
+
+
+def ferplus_layout(root: Path) -> Layout:
+    if pair := _pair_of_tables(root):
+        return Layout(f"a pair of tables, {pair[0].name} and {pair[1].name}", FERPLUS_COUNTS)
+    folders = [_picture_folder(root) / name for name in PICTURE_FOLDERS.values()]
+    pictures = [folder / name for folder in folders for name in _read_label_file(folder / "label.csv")[0].values()]
+    return Layout("pictures with label.csv", FERPLUS_PICTURE_COUNTS, pictures, size=(SIDE, SIDE))
+
+
+def _pair_of_tables(root: Path) -> tuple[Path, Path] | None:
+    faces, votes = _first(root, FACE_FILES), _first(root, VOTE_FILES)
+    if faces and votes:
+        return faces, votes
+    if (faces or votes) and not any(root.glob("**/FER2013*/*.png")):  # a clone of FER+ has the folders, without faces
+        found, missing = (faces, "votes, fer2013new.csv") if faces else (votes, "faces, fer2013.csv")
+        raise DataError(f"{root}: {found.name} is there, but not the {missing}. {FERPLUS.how_to_get}")
+    return None
+
+
+def _picture_folder(root: Path) -> Path:
+    for folder in (root, root / "data"):
+        if any((folder / name).is_dir() for name in PICTURE_FOLDERS.values()):
+            return folder
+    raise not_found(FERPLUS.title, root, FERPLUS.how_to_get)
+
+
+def _read_pair(face_file: Path, vote_file: Path) -> Iterator[tuple]:
+    """The rows of both tables side by side: joined by row, checked by Usage and name."""
+    table = pd.concat(read_table(vote_file, ("Usage", "Image name", *VOTE_COLUMNS)))
+    votes, names = _votes(vote_file, table[list(VOTE_COLUMNS)], range(9, 11)), table["Image name"].str.strip()
+    _check_names(vote_file, names)
+    usages = table["Usage"].map(lambda usage: SPLIT_CODES.get(usage.strip()))
+    count = 0
+    for count, (picture, _, split) in enumerate(_read_faces(face_file), 1):
+        if count > len(votes):
+            continue  # only counted, for the message below
+        if split != usages.iloc[count - 1]:
+            both = f"Usage differs between {face_file} and {vote_file}"
+            raise DataError(f"row {count + 1}: {both}; one of them was sorted: download both again")
+        yield picture, votes[count - 1], split, names.iloc[count - 1] != ""
+    if count != len(votes):
+        unequal = f"{face_file} has {count} faces, {vote_file} votes on {len(votes)}"
+        raise DataError(f"{unequal}: they are joined by row, so both must be complete; download the shorter one again")
+
+
+def _votes(path: Path, columns: pd.DataFrame, totals: range) -> np.ndarray:
+    """`(n, 10)` uint8 from votes as text. totals: what the votes on a face may add up to."""
+    votes = columns.apply(pd.to_numeric, errors="coerce")
+    good = votes.isin(range(11)).all(axis=1) & votes.sum(axis=1).isin(totals)
+    if not good.all():
+        row = int(np.argmin(good.to_numpy()))
+        found = list(columns.iloc[row])
+        wanted = f"ten counts that add up to {totals[0]} to {totals[-1]}"
+        raise DataError(f"{path}, row {columns.index[row] + 2}: votes {found} are not {wanted}; download it again")
+    return votes.to_numpy(np.uint8)
+
+
+def _check_names(path: Path, names: pd.Series) -> None:
+    """Names look like fer0000000.png, and the numbers in names that come once rise (four names come twice)."""
+    numbers = names[names.ne("")].str.extract(r"^fer([0-9]{7})\.png$")[0]
+    if numbers.isna().any():
+        row = numbers.index[numbers.isna()][0]
+        raise DataError(
+            f"{path}, row {row + 2}: image name {names[row]!r} is not like fer0000000.png; download it again"
+        )
+    falls = numbers[~numbers.duplicated(keep=False)].astype(int).diff() < 0
+    if falls.any():
+        row = falls.idxmax()
+        raise DataError(f"{path}, row {row + 2}: {names[row]} is out of FER2013's order; download it again")
+
+
+def _read_pictures(folders: list[Path]) -> Iterator[tuple]:
+    for split, folder in enumerate(folders):
+        names, votes = _read_label_file(file := folder / "label.csv")
+        match_names(file, names, (path for path in list_folder(folder) if path != file), folder)
+        for name, counts in zip(names.values(), votes, strict=True):
+            yield read_picture(folder / name, "L", (SIDE, SIDE))[None], counts, split, True
+
+
+def _read_label_file(path: Path) -> tuple[dict[int, str], np.ndarray]:
+    """File names by row, and `(n, 10)` votes. It has no header: name, "(0, 0, 48, 48)", ten counts."""
+    how = {"header": None, "names": range(12), "skip_blank_lines": False}
+    table = pd.concat(read_table(path, map(str, range(12)), **how))
+    table = table[table["0"].fillna("").str.strip().ne("")]
+    votes = _votes(path, table.iloc[:, 2:].set_axis(table.index - 1), range(11))  # no header: the first row is row 1
+    return dict(zip(table.index + 1, table["0"], strict=True)), votes
+
+
+# --- what is known of them (FER2013: as quoted by others; FER+: counted in Microsoft's votes) ---------------------
+
+FER2013_COUNTS = (
+    known_counts("train", "4965 7215 3171 4830 3995 436 4097 0")
+    | known_counts("validation", "607 895 415 653 467 56 496 0")
+    | known_counts("test", "626 879 416 594 491 55 528 0")
+)
+FERPLUS_COUNTS = (
+    known_counts("train", "8740 7287 3149 3014 2100 119 532 119")
+    | known_counts("validation", "1182 865 415 351 287 24 62 13")
+    | known_counts("test", "1090 893 396 384 273 18 83 16")
+)
+FERPLUS_PICTURE_COUNTS = {"train": {ALL: 25_045}, "validation": {ALL: 3_191}, "test": {ALL: 3_137}}
+FER2013 = Dataset(
+    "fer2013",
+    "FER2013",
+    load_fer2013,
+    fer2013_layout,
+    "ferplus",
+    "It needs fer2013.csv from Kaggle in data/ferplus or $FERVT_DATA/ferplus; folders of pictures (train/angry/…) are "
+    "not read. See data/README.md.",
+)
+FERPLUS = Dataset(
+    "ferplus",
+    "FER+",
+    load_ferplus,
+    ferplus_layout,
+    "ferplus",
+    "FER+ needs FER2013's faces (fer2013.csv from Kaggle; Kaggle's folders train/angry/… have lost the order of the "
+    "rows) and Microsoft's votes (fer2013new.csv) in one folder, data/ferplus or $FERVT_DATA/ferplus; see "
+    "data/README.md.",
+    options={"protocol": "majority"},
+    scored=({"protocol": "majority"}, {"protocol": "argmax"}),
+)

@@ -1,0 +1,212 @@
+"""A closer look at the faces: what a folder holds and what is wrong with it, and pictures that occur twice."""
+
+import hashlib
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..disk import DataError
+from .faces import ALL, SUBJECTS, Counts, Dataset, Faces, Layout
+from .files import PICTURE_ENDINGS, list_folder, read_picture
+from .labels import EXPRESSIONS
+
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
+MAX_EXAMPLES = 3  # of each warning, and faces of each example
+
+
+class Findings(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        layout: in words.
+        protocol: which faces are counted.
+        counts: a column per part of the dataset, a row per expression.
+        warnings: odd things; the data still load.
+        faults: what keeps the data from being loaded.
+    """
+
+    layout: str
+    protocol: str
+    counts: pd.DataFrame
+    warnings: list[str]
+    faults: list[str]
+
+
+def examine(dataset: Dataset, root: Path) -> Findings:
+    """Look at a dataset's folder, and fill its cache on the way. No file in the folder is changed.
+
+    Where the dataset cannot be loaded, every damaged picture is among the faults, not only the first.
+    """
+    layout, caught = None, []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            layout = dataset.layout(root)
+            options = {"root": root} | layout.options
+            parts = {part: [dataset.load(s, **options) for s in splits] for part, splits in dataset.parts.items()}
+        except DataError as error:
+            faults = [str(error), *_instead(root), *_bad_files(root, layout)]
+            name = layout.name if layout else "not recognised"
+            return Findings(name, "", pd.DataFrame(), _texts(caught), list(dict.fromkeys(faults)))
+    counts = pd.DataFrame({part: _count(sets) for part, sets in parts.items()})
+    odd = [
+        *_texts(caught),
+        *_unlike(counts, layout.known),
+        *_gaps(layout, root),
+        *_links(root),
+        *_twice(parts, layout, root),
+    ]
+    return Findings(layout.name, parts[next(iter(parts))][0].protocol, counts, odd, [])
+
+
+def _texts(caught: list[warnings.WarningMessage]) -> list[str]:
+    return list(dict.fromkeys(str(warning.message) for warning in caught))
+
+
+# --- what keeps a folder from being loaded -----------------------------------------------------------------------
+
+
+def _instead(root: Path) -> Iterator[str]:
+    """What is there in place of a dataset's folder."""
+    if not root.exists():
+        yield f"{root} does not exist"
+    elif not root.is_dir():
+        yield f"{root} is a file; name the folder that holds the dataset, unpacked"
+    else:
+        held = list_folder(root)
+        packed = [path for path in held if path.suffix.lower() in ARCHIVES and not path.name.endswith(".csv.gz")]
+        yield from (f"{path} is an archive; unpack it" for path in packed)
+        if len(folders := [path for path in held if path.is_dir()]) == 1:
+            yield f"is the dataset in {folders[0]}? Then name that folder"
+
+
+def _bad_files(root: Path, layout: Layout | None) -> Iterator[str]:
+    """Every picture that cannot be read, every text that is not text, and every link that leads nowhere."""
+    mode, size = (layout.mode, layout.size) if layout else ("L", None)
+    for path in sorted(root.rglob("*")) if root.is_dir() else []:
+        if path.suffix.lower() in PICTURE_ENDINGS:
+            try:
+                read_picture(path, mode, size)
+            except DataError as error:
+                yield str(error)
+        elif path.suffix in (".csv", ".txt") and path.is_file():
+            with open(path, "rb") as file:
+                start = file.read(4096)
+            if b"\0" in start and start[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+                yield f"{path}: not a text file, or in an encoding other than UTF-8; download it again"
+        elif path.is_symlink() and not path.exists():
+            yield f"{path} is a link to nothing; put the file itself in its place"
+
+
+# --- what is odd, though the data load ---------------------------------------------------------------------------
+
+
+def _count(sets: list[Faces]) -> dict[str, int]:
+    counts = sum(faces.labels.bincount(minlength=len(EXPRESSIONS)) for faces in sets)
+    numbers = dict(zip(EXPRESSIONS, counts.tolist(), strict=True)) | {ALL: int(counts.sum())}
+    if sets[0].subjects is not None:
+        numbers[SUBJECTS] = len(sets[0].subjects.unique())
+    return numbers
+
+
+def _unlike(counts: pd.DataFrame, known: Counts) -> Iterator[str]:
+    for part, numbers in known.items():
+        for name, number in numbers.items():
+            if (found := counts.loc[name, part]) != number:
+                what = {ALL: "faces in all", SUBJECTS: SUBJECTS}.get(name, f"faces of {name}")
+                yield f"{part}: {found:,} {what}, a complete copy has {number:,}"
+
+
+def _gaps(layout: Layout, root: Path) -> Iterator[str]:
+    """Where the numbers in the names of the pictures should run from 1 and do not."""
+    numbers = defaultdict(set)
+    for path in root.rglob("*") if layout.is_numbered else []:
+        if match := re.fullmatch(r"(.*_)(\d+)(_aligned)?\.(jpe?g|png)", path.name, re.IGNORECASE):
+            numbers[match[1]].add(int(match[2]))
+    for prefix, found in sorted(numbers.items()):
+        if absent := set(range(1, max(found) + 1)) - found:
+            yield f"{prefix}*: {len(absent)} numbers up to {max(found)} are missing, the first is {min(absent)}"
+
+
+def _links(root: Path) -> Iterator[str]:
+    inside = root.resolve()
+    for path in root.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            yield f"{path} is a link that leads out of the folder, to {path.resolve()}"
+
+
+def _twice(parts: dict[str, list[Faces]], layout: Layout, root: Path) -> Iterator[str]:
+    sets = {(part, i): faces for part, sets in parts.items() for i, faces in enumerate(sets)}
+    labels = {key: faces.labels.tolist() for key, faces in sets.items()}
+    groups = [[(key[0], labels[key][i], int(sets[key].rows[i])) for key, i in group] for group in find_duplicates(sets)]
+    kinds = {
+        "pictures": groups,
+        "pictures in two splits": [group for group in groups if len({part for part, _, _ in group}) > 1],
+        "pictures with different labels": [group for group in groups if len({label for _, label, _ in group}) > 1],
+    }
+    for kind, found in kinds.items():
+        if found:
+            examples = "".join(f"\n       {_example(group, layout, root)}" for group in found[:MAX_EXAMPLES])
+            yield f"identical {kind}: {sum(map(len, found)):,} in {len(found):,} groups, such as{examples}"
+
+
+def _example(group: list[tuple[str, int, int]], layout: Layout, root: Path) -> str:
+    """One face of each part and label first, since that is what a reader looks for."""
+    first = {(part, label): (part, label, row) for part, label, row in reversed(group)}
+    order = [*reversed(first.values()), *(face for face in group if face not in first.values())]
+    shown = [
+        f"{_source(row, layout, root)} ({part}, {EXPRESSIONS[label]})" for part, label, row in order[:MAX_EXAMPLES]
+    ]
+    more = f" and {len(group) - MAX_EXAMPLES} more" if len(group) > MAX_EXAMPLES else ""
+    return " = ".join(shown) + more
+
+
+def _source(row: int, layout: Layout, root: Path) -> str:
+    return str(layout.pictures[row].relative_to(root)) if layout.pictures else f"row {row + 2}"
+
+
+# --- pictures that occur twice -----------------------------------------------------------------------------------
+
+
+def find_duplicates(sets: dict[Hashable, Faces]) -> list[list[tuple[Hashable, int]]]:
+    """Groups of two or more identical pictures, as pairs of their set and their index in it.
+
+    Pictures are read one batch at a time.
+    """
+    found = defaultdict(list)
+    for key, faces in sets.items():
+        for i, digest in enumerate(_digests(faces)):
+            found[digest].append((key, i))
+    return [group for group in found.values() if len(group) > 1]
+
+
+def is_duplicate(train: Faces, faces: Faces) -> Tensor:
+    """`(n,)` bool: which of `faces` are pixel for pixel a face of `train`."""
+    known = set(_digests(train))
+    return torch.tensor([digest in known for digest in _digests(faces)], dtype=torch.bool)
+
+
+def overlap(train: Faces, test: Faces) -> dict[str, int]:
+    """What a test set has in common with a training set; it should be nothing.
+
+    Returns:
+        `faces`: test faces that are pixel for pixel a training face. Where both come from one dataset that names its
+        people, `subjects` too: people who are in both.
+    """
+    common = {"faces": int(is_duplicate(train, test).sum())}
+    if train.dataset == test.dataset and train.subjects is not None and test.subjects is not None:
+        common["subjects"] = len(set(train.subjects.tolist()) & set(test.subjects.tolist()))
+    return common
+
+
+def _digests(faces: Faces) -> Iterator[bytes]:
+    for start in range(0, len(faces), 1024):
+        images, _ = faces[start : start + 1024]
+        yield from (hashlib.sha256(image.numpy().tobytes()).digest() for image in images)

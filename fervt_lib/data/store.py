@@ -1,0 +1,91 @@
+"""Datasets are parsed once: a table of one row a face, kept as a memory-mapped .npy file."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.lib.format import open_memmap
+
+from ..disk import DataError, FervtError, written_whole
+from .files import readable
+
+WAY_OUT = "make room, or name another folder in FERVT_CACHE"
+
+
+def cache_folder() -> Path:
+    """`$FERVT_CACHE`, else `fervt_lib` in the user's cache folder. Safe to delete: made again when needed."""
+    if folder := os.environ.get("FERVT_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fervt_lib"
+
+
+def open_table(path: Path) -> np.memmap:
+    """A table, memory-mapped: a page is read when a face on it is."""
+    return open_memmap(path, mode="r")
+
+
+def cached(
+    name: str, root: Path, sources: Iterable[Path], columns: list[tuple], rows: Callable[[], Iterable[tuple]]
+) -> Path:
+    """The file that holds the table of dataset `name` at `root`; written when it is not there, or a source changed.
+
+    Args:
+        sources: the files that the rows are read from; their names, sizes and times are the key of the cache.
+        columns: of a row, as numpy's structured types name them: `[("picture", "u1", (1, 48, 48)), ("label", "u1")]`.
+        rows: yields the rows one by one; no more than one need be in memory.
+
+    Raises:
+        DataError: what `rows` raises, or a cache folder that cannot be written (full disk, no permission).
+    """
+    dtype = np.dtype(columns)
+    stem = f"{name}-{_digest([str(root.resolve())])}"
+    path = cache_folder() / f"{stem}-{_digest(_facts(sources, root))}.npy"
+    if not _is_whole(path, dtype):
+        try:
+            with written_whole(path, WAY_OUT) as part:
+                _write(part, dtype, rows())
+        except DataError:
+            raise
+        except FervtError as error:
+            raise DataError(f"the cache {error}") from error
+        for old in set(path.parent.glob(f"{stem}-*.npy")) - {path}:
+            old.unlink(missing_ok=True)
+    return path
+
+
+def _facts(sources: Iterable[Path], root: Path) -> Iterable[str]:
+    for path in sources:
+        with readable(path):
+            stat = path.stat()
+        yield f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def _is_whole(path: Path, dtype: np.dtype) -> bool:
+    try:
+        return open_table(path).dtype == dtype
+    except (OSError, ValueError):  # not there, or damaged from outside: made again
+        return False
+
+
+def _write(part: Path, dtype: np.dtype, rows: Iterable[tuple]) -> None:
+    """Row by row. The count goes into the header last: numpy leaves room there for any count."""
+    count = 0
+    with open(part, "xb") as file:
+        _write_header(file, dtype, 0)
+        for row in rows:
+            file.write(np.array(row, dtype).tobytes())
+            count += 1
+        file.seek(0)
+        _write_header(file, dtype, count)
+
+
+def _write_header(file, dtype: np.dtype, count: int) -> None:
+    facts = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
+    npy.write_array_header_1_0(file, facts)

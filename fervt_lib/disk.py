@@ -1,0 +1,92 @@
+"""How the whole library fails and how it writes: errors that name the way out, files that are whole or not there."""
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+ABANDONED = 3600  # seconds without a write, after which the leftovers of a killed process are removed
+
+
+class FervtError(ValueError):
+    """Something the user can fix. The message names the file, the row or the option, and the way out."""
+
+
+class DataError(FervtError):
+    """A dataset file is missing, damaged or laid out in another way."""
+
+
+class CheckpointError(FervtError):
+    """Weights, a checkpoint or a record is missing, damaged or belongs to another model."""
+
+
+def check_choice(name: str, value: object, choices: Collection) -> None:
+    """Raise FervtError, with all choices, unless `value` is one of them."""
+    if value not in choices:
+        raise FervtError(f"{name} {value!r}: choose from {', '.join(map(str, choices))}")
+
+
+def project_folder() -> Path:
+    """The clone that the library runs from; where it is installed without one, the working folder."""
+    clone = Path(__file__).parents[1]
+    return clone if (clone / "pyproject.toml").is_file() else Path.cwd()
+
+
+@contextmanager
+def written_whole(path: Path, way_out: str = "make room, or choose another folder") -> Iterator[Path]:
+    """Yield a path to write a file or folder to; it replaces `path` when the block ends without an error.
+
+    Other processes see the old file or the whole new one, never a part of it. After an error nothing is left.
+
+    Raises:
+        FervtError: the disk is full, or the folder cannot be written; `way_out` ends the message.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        yield part
+        if part.is_file():
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())  # the data must be on the disk before the new name is
+        os.replace(part, path)
+    except OSError as error:
+        raise FervtError(f"{path} cannot be written ({error}); {way_out}") from error
+    finally:
+        _remove(part)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """A process that was killed left its part behind; one that still writes has touched it lately."""
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        with suppress(FileNotFoundError):  # another process was faster
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                _remove(part)
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part)
+    else:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, facts: dict) -> None:
+    with written_whole(path) as part:
+        part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict | list:
+    """What a JSON file holds.
+
+    Raises:
+        CheckpointError: the file is not there, damaged, or not text at all.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: no readable JSON ({error}); copy it again, or make it again") from error
