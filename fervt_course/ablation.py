@@ -1,4 +1,4 @@
-"""What each part of FER-VT and each fault is worth: every variant is trained at one budget, see `fervt ablate --help`."""
+"""What each part of FER-VT and each fault is worth: all variants trained at one budget, see `fervt ablate --help`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

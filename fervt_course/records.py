@@ -1,4 +1,4 @@
-"""The records of runs in data/results: written, read, compared. Notebook 06 and the model card read their numbers here."""
+"""The records of runs in data/results, read and compared: notebook 06 and the model card take their numbers here."""
 
 import math
 from pathlib import Path

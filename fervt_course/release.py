@@ -1,4 +1,4 @@
-"""Release weights: `fervt ship` scores a finished run and files it, `fervt spread` repeats its recipe, `fervt card` tells."""
+"""Releases: `fervt ship` scores a finished run and files it, `fervt spread` repeats its recipe, `fervt card` tells."""
 
 import shutil
 from dataclasses import replace

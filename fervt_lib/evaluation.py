@@ -148,28 +148,28 @@ def evaluate_weights(
         The split, the scores, and warnings about what its faces share with those of the training.
     """
     provenance = read_provenance(path)
-    split, options = _kept_from_training(dataset, split, classes, provenance.get("recipe", {}), path)
+    split, options = _kept_from_training(dataset, split, classes, provenance.get("recipe", {}))
     scores = evaluate(load_weights(path), split, dataset=dataset, **how, **options)
     warnings = [] if split == "train" else training_overlap(provenance, dataset, split, options)
     return split, scores, warnings
 
 
-def _kept_from_training(
-    dataset: str, split: str | None, classes: int | None, recipe: dict, path: Path
-) -> tuple[str, dict]:
+def _kept_from_training(dataset: str, split: str | None, classes: int | None, recipe: dict) -> tuple[str, dict]:
     """Split and options of a test."""
     defaults = DATASETS[dataset].options
     if "fold" not in defaults:
-        if classes:
-            raise FervtError(f"--classes {classes}: only CK+ offers a choice; leave the option out")
-        return split or "test", {}
-    if recipe.get("dataset") != dataset:
-        return split or "all", {"classes": classes or defaults["classes"]}
-    if missing := defaults.keys() - recipe.keys():
-        raise CheckpointError(f"{path}: the record beside it does not say the {min(missing)}; copy it again")
-    if classes not in (None, recipe["classes"]):
-        raise FervtError(f"--classes {classes}: these weights know {recipe['classes']}; leave the option out")
-    return split or "test", {name: recipe[name] for name in defaults}
+        options, usual = ({} if classes is None else None), "test"
+    elif recipe.get("dataset") == dataset:
+        if missing := defaults.keys() - recipe.keys():
+            raise CheckpointError(f"the record beside the weights does not say the {min(missing)}; copy it again")
+        options, usual = {name: recipe[name] for name in defaults}, "test"
+    else:
+        options, usual = {"classes": classes or defaults["classes"]}, "all"
+    if options is None or classes not in (None, options.get("classes")):
+        raise FervtError(
+            f"--classes {classes}: only weights from elsewhere have the choice, on CK+; leave the option out"
+        )
+    return split or usual, options
 
 
 def training_overlap(provenance: dict, dataset: str, split: str, options: dict) -> list[str]:
@@ -199,13 +199,10 @@ def training_overlap(provenance: dict, dataset: str, split: str, options: dict) 
 
 def check_folds(recipes: list[dict], dataset: str) -> None:
     """Raise FervtError unless several weights are different folds of one cross-validation on `dataset`."""
-    if "fold" not in DATASETS[dataset].options or any(recipe.get("dataset") != dataset for recipe in recipes):
-        raise FervtError("several weights: only folds of CK+ have a mean; use --dataset ckplus and weights trained so")
-    if len({recipe.get("classes") for recipe in recipes}) > 1:
-        raise FervtError("several weights: all must know 7, or all 8 classes")
-    folds = [recipe.get("fold") for recipe in recipes]
-    if len(set(folds)) < len(folds):
-        raise FervtError(f"two weights of one fold: the folds are {', '.join(map(str, sorted(folds)))}")
+    folds = [recipe.get("fold") for recipe in recipes if recipe.get("dataset") == dataset]
+    is_one = "fold" in DATASETS[dataset].options and len({recipe.get("classes") for recipe in recipes}) == 1
+    if not is_one or not len(recipes) == len(folds) == len(set(folds)):
+        raise FervtError(f"only different folds of CK+, all with 7 or all with 8 classes, have a mean; here: {folds}")
 
 
 def mean_over_folds(folds: list[dict]) -> dict:
@@ -234,7 +231,7 @@ def report(scores: dict) -> str:
     """Scores, of `evaluate` or `mean_over_folds`, as lines a person reads."""
     lines = []
     for protocol, s in scores.items():
-        correct, f1 = f"accuracy {100 * s['accuracy']:.2f} %", f"macro-F1 {s['macro_f1']:.3f}"
+        correct, f1 = (f"accuracy {100 * s['accuracy']:.2f} %", f"macro-F1 {s['macro_f1']:.3f}")
         if "folds" in s:
             spread = f"(standard deviation {100 * s['deviation']:.2f})"
             together = f"all {s['faces']:,} faces together {100 * s['pooled']:.2f} %"

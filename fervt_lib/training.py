@@ -36,48 +36,26 @@ class LossError(FervtError, FloatingPointError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the weights of a run, besides the code and the machine.
+    """All that decides the weights of a run, besides the code and the machine. A wrong choice raises FervtError."""
 
-    Raises:
-        FervtError: an option that does not exist; the message has those that do.
-    """
-
-    dataset: str = "ferplus"
-    """where the faces come from: ferplus, fer2013, ckplus, rafdb or drawn"""
-    protocol: Literal["majority", "argmax"] = "majority"
-    """which FER+ faces are trained on; validation is always majority"""
-    fold: int = 0
-    """of CK+, 0 to 9: the fold that is kept for the test"""
-    classes: Literal[7, 8] = 7
-    """of CK+: 7, or 8 with neutral"""
-    preset: Literal["compact", "tiny", "paper"] = "compact"
-    """the size of the model"""
-    variant: str = ""
-    """the name of your change to the preset, when `train` is given a `build`; empty: the preset itself"""
-    start: str = ""
-    """a file of the preset's weights to go on from; empty: random weights"""
-    targets: Literal["votes", "hard"] = "votes"
-    """votes: the distribution over expressions; hard: the label"""
-    epochs: int = 24
-    """passes over the training faces"""
-    batch_size: int = 128
-    """faces per process and step"""
-    schedule: Literal["one-cycle", "constant"] = "one-cycle"
-    """of the learning rate; constant: peak_lr from the first step to the last"""
-    peak_lr: float = 2e-3
-    """the highest learning rate"""
-    weight_decay: float = 0.05
-    """of matrices and kernels, not of biases and normalisation"""
-    clip_norm: float = 1.0
-    """the longest gradient; a longer one is shortened"""
-    ema_decay: float = 0.998
-    """per step, of the averaged weights; lower in the first steps"""
-    rare_share: float = 0.1
-    """an expression rarer than this among the labels has its faces repeated; 0: none"""
-    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    """auto: bf16 where the hardware has it"""
-    seed: int = 0
-    """of the first weights, the order of the faces, their changes and stochastic depth"""
+    dataset: str = "ferplus"  # where the faces come from: ferplus, fer2013, ckplus, rafdb or drawn
+    protocol: Literal["majority", "argmax"] = "majority"  # of FER+ training faces; validation is always majority
+    fold: int = 0  # of CK+, 0 to 9: the fold that is kept for the test
+    classes: Literal[7, 8] = 7  # of CK+: 7, or 8 with neutral
+    preset: Literal["compact", "tiny", "paper"] = "compact"  # the size of the model
+    variant: str = ""  # the name of what `build` makes, where `train` is given one; empty: the preset
+    start: str = ""  # a file of the preset's weights to go on from; empty: random weights
+    targets: Literal["votes", "hard"] = "votes"  # votes: the distribution over expressions; hard: the label
+    epochs: int = 24  # passes over the training faces
+    batch_size: int = 128  # faces per process and step
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"  # of the learning rate; constant: peak_lr throughout
+    peak_lr: float = 2e-3  # the highest learning rate
+    weight_decay: float = 0.05  # of matrices and kernels, not of biases and normalisation
+    clip_norm: float = 1.0  # the longest gradient; a longer one is shortened
+    ema_decay: float = 0.998  # per step, of the averaged weights; lower in the first steps
+    rare_share: float = 0.1  # an expression rarer than this among the labels has its faces repeated; 0: none
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"  # auto: bf16 where the hardware has it
+    seed: int = 0  # of the first weights, the order of the faces, their changes, stochastic depth
 
     def __post_init__(self):
         for name, hint in get_type_hints(type(self)).items():
@@ -121,10 +99,9 @@ def train(
         on_epoch_end: called after every epoch with its number, from 1, and the averaged model; it must change neither.
 
     Raises:
-        LossError: the loss is not finite; step and learning rate are named. It is a FloatingPointError too.
+        LossError: the loss is not finite; step and learning rate are named.
         CheckpointError: the folder's checkpoint is damaged or comes from another recipe, or the recipe's `start` does
             not hold weights of its preset.
-        FervtError: `build`, `variant` and `start` do not agree on where the model comes from.
     """
     build = _builder(recipe, build)
     accelerator = Accelerator(
@@ -142,7 +119,7 @@ def train(
             scores = score(predict(run.average.module, validation, mirror=False), validation.labels)
         accelerator.print(
             f"epoch {epoch + 1}/{recipe.epochs}: loss {loss:.4f}, validation {100 * scores['accuracy']:.2f} %, "
-            f"macro-F1 {scores['macro_f1']:.3f}, {len(faces) / seconds:.0f} faces/s",
+            f"macro-F1 {scores['macro_f1']:.3f}, {len(faces) / seconds:.0f} faces/s"
         )
         entry = {"epoch": epoch + 1, "loss": round(loss, 4), "seconds": round(seconds, 1), "validation": scores}
         run.history.append(entry)
@@ -154,13 +131,9 @@ def train(
 
 
 def _builder(recipe: Recipe, build: Callable[[], FERVT] | None) -> Callable[[], FERVT]:
-    if (build is None) != (not recipe.variant):
-        raise FervtError("a model of your own needs both: `build` makes it, and the recipe names it in `variant`")
-    if build is not None and recipe.start:
-        raise FervtError(f"the model comes from {recipe.start} or from `build`, not from both: leave one out")
-    if recipe.start:
-        return partial(load_weights, Path(recipe.start), recipe.preset)
-    return build or PRESETS[recipe.preset]
+    if (build is None) != (not recipe.variant) or (build and recipe.start):
+        raise FervtError("a model of your own needs `build`, a name in the recipe's `variant`, and no `start`")
+    return partial(load_weights, recipe.start, recipe.preset) if recipe.start else build or PRESETS[recipe.preset]
 
 
 def _load_faces(recipe: Recipe) -> tuple[Faces, Faces]:
@@ -182,7 +155,7 @@ class _Run:
         build: Callable[[], FERVT],
         augment: Augment,
     ):
-        self.recipe, self.folder, self.accelerator, self.augment = recipe, folder, accelerator, augment
+        self.recipe, self.folder, self.accelerator, self.augment = (recipe, folder, accelerator, augment)
         torch.manual_seed(recipe.seed)
         model = build().to(memory_format=torch.channels_last)
         model.to(accelerator.device)
@@ -229,10 +202,6 @@ class _Run:
         self.schedule.step()
         self.average.update_parameters(self.accelerator.unwrap_model(self.model))
         return value
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
 
     def save(self, epochs_done: int) -> None:
         if not self.accelerator.is_main_process:
@@ -284,8 +253,7 @@ class _Run:
             "seconds": round(sum(entry["seconds"] for entry in self.history)),
             "history": self.history,
         }
-        path, recipe = self.folder / "model.safetensors", self.recipe
-        save_weights(self.average.module, path, recipe.preset, facts, recipe.variant)
+        save_weights(self.average.module, self.weights, self.recipe.preset, facts, self.recipe.variant)
 
 
 def check_same_recipe(file: Path, found: dict, recipe: Recipe) -> None:
@@ -319,8 +287,7 @@ def _as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Weight decay for matrices and kernels; none for biases and normalisation."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    matrices, others = ([p for p in model.parameters() if (p.ndim > 1) == many] for many in (True, False))
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 

@@ -68,10 +68,7 @@ class Augment:
         size = 1 + self.zoom * draws[:, 2]
         cos, sin = size * angle.cos(), size * angle.sin()
         shift = 2 * self.shift * draws[:, 3:5]  # grid coordinates run from -1 to 1
-        rows = [
-            torch.stack([mirror * cos, -sin, shift[:, 0]], 1),
-            torch.stack([mirror * sin, cos, shift[:, 1]], 1),
-        ]
+        rows = [torch.stack([mirror * cos, -sin, shift[:, 0]], 1), torch.stack([mirror * sin, cos, shift[:, 1]], 1)]
         grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
@@ -85,8 +82,8 @@ class Augment:
     def _erase(self, x: Tensor, chosen: Tensor, draws: Tensor) -> Tensor:
         """Paint one rectangle of each chosen face. draws: `(b, 4)` in [0, 1]: area, shape, column, row."""
         h, w = x.shape[-2:]
-        area, aspect = 0.02 + 0.18 * draws[:, 0], torch.exp(2 * draws[:, 1] - 1)  # 0.37 to 2.7
-        height, width = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+        area, aspect = (0.02 + 0.18 * draws[:, 0], torch.exp(2 * draws[:, 1] - 1))  # 0.37 to 2.7
+        height, width = ((area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1))
         top, left = draws[:, 3] * (1 - height), draws[:, 2] * (1 - width)
         row = (torch.arange(h, device=x.device) + 0.5) / h
         column = (torch.arange(w, device=x.device) + 0.5) / w

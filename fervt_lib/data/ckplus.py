@@ -80,7 +80,6 @@ def load_ckplus(
     Raises:
         DataError: a file is missing, damaged or does not belong there, there are fewer than ten subjects, or classes=8
             with CK+48; the message names the file and the way out.
-        FervtError: no such split, fold or number of classes.
 
     Warns:
         UserWarning: no face was found in some pictures of the split, which show the centre square instead.
@@ -101,7 +100,10 @@ def load_ckplus(
     rows = _rows_of(split, subjects, fold)
     if classes == 7:
         rows = rows[labels[rows] != NEUTRAL]
-    _warn_of_squares(split, open_table(path)["found"][rows.numpy()])
+    found = open_table(path)["found"][rows.numpy()]
+    if squares := int((~found).sum()):
+        text = f"CK+ {split}: no face was found in {squares} of {len(found)} pictures; they show the centre square"
+        warnings.warn(text, stacklevel=2)
     return CKPlusFaces(
         pictures=Pictures(path, rows),
         **unanimous(labels[rows]),
@@ -120,32 +122,24 @@ def ckplus_layout(root: Path) -> Layout:
     paths = [frame.path for frame in frames]
     if is_official:
         name = "official, cohn-kanade-images with Emotion"
-        return Layout(name, OFFICIAL_COUNTS, paths, options={"classes": 8}, is_numbered=True)
+        return Layout(name, OFFICIAL_COUNTS, paths, all_classes=True, is_numbered=True)
     return Layout("CK+48", CK48_COUNTS, paths, size=(SIDE, SIDE))
 
 
 def _rows_of(split: str, subjects: Tensor, fold: int) -> Tensor:
     """The frames of a split, ascending."""
-    if split == ALL:
-        return torch.arange(len(subjects))
     people, order = subjects.unique(return_inverse=True)
-    if len(people) < FOLDS:
+    if split != ALL and len(people) < FOLDS:
         raise DataError(f"CK+ of {len(people)} subjects, too few for {FOLDS} folds: incomplete. {CKPLUS.how_to_get}")
     distance = (order - fold) % FOLDS
-    split_of = torch.tensor([SPLITS.index(name) for name in ("test", "validation", "train")])[distance.clamp(max=2)]
-    return (split_of == SPLITS.index(split)).nonzero().squeeze(1)
-
-
-def _warn_of_squares(split: str, found: np.ndarray) -> None:
-    if squares := int((~found).sum()):
-        text = f"CK+ {split}: no face was found in {squares} of {len(found)} pictures; they show the centre square"
-        warnings.warn(text, stacklevel=3)
+    chosen = {"test": distance == 0, "validation": distance == 1, "train": distance > 1, ALL: distance >= 0}[split]
+    return chosen.nonzero().squeeze(1)
 
 
 def _read(frames: list[Frame], is_official: bool) -> Iterator[tuple[np.ndarray, bool]]:
     """The picture of each frame, and whether a face was found where one had to be looked for."""
     for frame in tqdm(frames, desc="CK+", leave=False):
-        picture, found = read_picture(frame.path, "L", None if is_official else (SIDE, SIDE)), True
+        picture, found = (read_picture(frame.path, "L", None if is_official else (SIDE, SIDE)), True)
         if is_official:
             picture, found = crop_face(picture, SIDE)
         yield picture[None], found
@@ -158,7 +152,7 @@ def _find(root: Path) -> tuple[list[Frame], bool]:
     for folder in (root, root / "CK+48"):
         if any((folder / name).is_dir() for name in CK48_FOLDERS):
             return _ck48(folder), False
-    raise not_found(CKPLUS.title, root, CKPLUS.how_to_get)
+    raise not_found(CKPLUS, root)
 
 
 def _frame(path: Path, label: int) -> Frame:
@@ -170,31 +164,24 @@ def _frame(path: Path, label: int) -> Frame:
 
 
 def _official(root: Path) -> list[Frame]:
-    sequences = [folder for subject in list_folder(root / "Emotion") for folder in list_folder(subject)]
-    frames = [frame for folder in sequences for file in list_folder(folder) for frame in _sequence(file, root)]
+    """Of each labelled sequence the first frame, neutral, and the last three up to its peak."""
+    frames, of_label = [], {}
+    for file in (f for subject in list_folder(root / "Emotion") for s in list_folder(subject) for f in list_folder(s)):
+        if (other := of_label.setdefault(file.parent, file)) != file:
+            raise DataError(f"{file}: {other.name} labels the same sequence; keep one")
+        folder = root / "cohn-kanade-images" / file.parent.relative_to(root / "Emotion")
+        peak, start = (file.name.replace("_emotion.txt", ".png"), "_".join(folder.parts[-2:]))
+        sequence = [_frame(path, _label(file)) for path in list_pictures(folder)]
+        if others := [path for path in (file, *(f.path for f in sequence)) if not path.name.startswith(f"{start}_")]:
+            raise DataError(f"{others[0]} belongs to another sequence than its folder; move it there")
+        sequence = [frame for frame in sequence if frame.path.name <= peak]
+        if len(sequence) <= LAST or sequence[-1].path.name != peak:
+            found = f"{len(sequence)} frames up to {peak}, which the label is named after"
+            raise DataError(f"{file}: {folder} has {found}; {LAST + 1} are needed, the last one by that name")
+        frames += [sequence[0]._replace(label=NEUTRAL), *sequence[-LAST:]]
     if not frames:
         raise DataError(f"{root / 'Emotion'} holds no labels; download it again")
-    counts = Counter(frame.sequence for frame in frames)
-    if doubled := [frame.path for frame in frames if counts[frame.sequence] != 1 + LAST]:
-        raise DataError(f"{doubled[0].parent}: two emotion files for one sequence; keep one")
     return frames
-
-
-def _sequence(file: Path, root: Path) -> list[Frame]:
-    """The first frame of a labelled sequence, neutral, and the last three. file: its label."""
-    subject, sequence = file.parts[-3:-1]
-    folder, label = root / "cohn-kanade-images" / subject / sequence, _label(file)
-    frames = [_frame(path, label) for path in list_pictures(folder)]
-    for path in (file, *(frame.path for frame in frames)):
-        if not path.name.startswith(f"{subject}_{sequence}_"):
-            raise DataError(f"{path} belongs to another sequence than its folder; move it there")
-    peak = file.name.replace("_emotion.txt", ".png")
-    frames = [frame for frame in frames if frame.path.name <= peak]
-    if not frames or frames[-1].path.name != peak:
-        raise DataError(f"{file} is named after the frame {folder / peak}, which is not there; download both again")
-    if len(frames) <= LAST:
-        raise DataError(f"{folder}: {len(frames)} frames up to the peak, {LAST + 1} are needed; download it again")
-    return [frames[0]._replace(label=NEUTRAL), *frames[-LAST:]]
 
 
 def _label(file: Path) -> int:
@@ -207,13 +194,11 @@ def _label(file: Path) -> int:
 
 
 def _ck48(folder: Path) -> list[Frame]:
-    frames = []
-    for name in CK48_FOLDERS:
-        label = EXPRESSIONS.index(CK48_FOLDERS[name])
-        frames += [_frame(path, label) for path in list_pictures(folder / name)]
+    labels = {name: EXPRESSIONS.index(expression) for name, expression in CK48_FOLDERS.items()}
+    frames = [_frame(path, label) for name, label in labels.items() for path in list_pictures(folder / name)]
     if others := [path for path in list_folder(folder) if path.name not in CK48_FOLDERS]:
         raise DataError(f"{others[0]} is not one of CK+48's folders ({', '.join(CK48_FOLDERS)}); move it elsewhere")
-    in_all, in_folder = Counter(f.sequence for f in frames), Counter((f.sequence, f.label) for f in frames)
+    in_all, in_folder = (Counter(f.sequence for f in frames), Counter((f.sequence, f.label) for f in frames))
     for frame in frames:
         counts = in_folder[frame.sequence, frame.label], in_all[frame.sequence]
         if counts != (LAST, LAST):

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-
 from drawn_faces import draw_faces
+from torch import Tensor
 
 from ..disk import FervtError
 from .faces import Dataset, Faces, unanimous

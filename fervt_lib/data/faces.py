@@ -122,58 +122,49 @@ def unanimous(labels: Tensor) -> dict[str, Tensor]:
 
 
 class Layout(NamedTuple):
-    """How the files of a dataset's folder are laid out.
-
-    Attributes:
-        name: of the layout, in words.
-        known: the counts that a complete copy has.
-        pictures: files that are a face each, in the order of the dataset's rows; empty where a table holds the faces.
-        mode, size: of the pictures, see `read_picture`.
-        options: of the loader, to see every face of the layout.
-        is_numbered: whether the numbers in the pictures' names run from 1.
-    """
+    """How the files of a dataset's folder are laid out."""
 
     name: str
+    """in words"""
     known: Counts
-    pictures: list[Path] = []
+    """the counts of a complete copy"""
+    pictures: tuple[Path, ...] | list[Path] = ()
+    """files that are a face each, in the order of the dataset's rows; none where a table holds the faces"""
     mode: str = "L"
     size: tuple[int, int] | None = None
-    options: dict = {}
+    """of the pictures, see `read_picture`"""
+    all_classes: bool = False
+    """whether it has faces that the loader gives with 8 classes only"""
     is_numbered: bool = False
+    """whether the numbers in the pictures' names run from 1"""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything that the library knows about a dataset beyond its faces.
-
-    Attributes:
-        name, title: "ckplus" and "CK+".
-        load: from a split and options to faces.
-        layout: which layout a folder has; raises DataError where it has none. None: the faces are drawn.
-        folder: below the data folder.
-        how_to_get: where the files come from and where they go.
-        options: those of `load` that a training recipe decides, with their defaults.
-        scored: options under which a model is scored one after the other; training validates under the first.
-        splits: that `load` takes.
-        parts: the faces as they are given out: the splits that make up each part.
-    """
+    """Everything that the library knows about a dataset beyond its faces."""
 
     name: str
     title: str
     load: Callable[..., Faces]
+    """from a split and options to faces"""
     layout: Callable[[Path], Layout] | None = None
+    """which layout a folder has; raises DataError where it has none. None: the faces are drawn"""
     folder: str = ""
+    """below the data folder"""
     how_to_get: str = ""
     options: dict = field(default_factory=dict)
+    """those of `load` that a training recipe decides, with their defaults"""
     scored: tuple[dict, ...] = ({},)
+    """options under which a model is scored one after the other; training validates under the first"""
     splits: tuple[str, ...] = SPLITS
     parts: dict[str, tuple[str, ...]] = field(default_factory=lambda: {split: (split,) for split in SPLITS})
+    """the faces as they are given out: the splits that make up each part"""
 
 
-def not_found(title: str, root: Path, how_to_get: str) -> DataError:
+def not_found(dataset: Dataset, root: Path) -> DataError:
     """The error for a folder that holds no layout of a dataset."""
-    text = f"no {title} in {root}. {how_to_get} `fervt data` tells what is there instead."
-    return DataError(f"{text} With no download: load('drawn').")
+    look = f"`fervt data {dataset.name}` tells what is there instead. With no download: load('drawn')."
+    return DataError(f"no {dataset.title} in {root}. {dataset.how_to_get} {look}")
 
 
 def known_counts(part: str, counts: str, **more: int) -> Counts:

@@ -1,6 +1,6 @@
 """FER2013 (Goodfellow et al. 2013) and FER+ (Barsoum et al. 2016): the same faces, with one label or ten votes each.
 
-Two layouts are read, and FER2013 needs the first file of the first one only:
+Two layouts are read; FER2013 needs the first file of the first one only:
 
 * a pair of tables: `fer2013.csv` (or Kaggle's `icml_face_data.csv`; plain or gzipped) and FER+'s `fer2013new.csv`;
 * pictures: `data/FER2013{Train,Valid,Test}/` with PNG files and `label.csv`, as FER+'s own script makes them.
@@ -24,7 +24,7 @@ from .store import cached, open_table
 SIDE = 48
 FACE_FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz")
 VOTE_FILES = ("fer2013new.csv", "fer2013new.csv.gz")
-PICTURE_FOLDERS = {"train": "FER2013Train", "validation": "FER2013Valid", "test": "FER2013Test"}
+PICTURE_FOLDERS = ("FER2013Train", "FER2013Valid", "FER2013Test")  # in the order of SPLITS
 SPLIT_CODES = {usage: SPLITS.index(split) for split, usage in USAGES.items()}
 LABELS = {str(code): EXPRESSIONS.index(name) for code, name in enumerate(FER2013_CODES)}
 PICTURE = ("picture", "u1", (1, SIDE, SIDE))
@@ -45,14 +45,11 @@ def load_fer2013(split: str = "train", *, root: str | Path | None = None) -> Fac
 
     Raises:
         DataError: the file is missing or damaged; the message names file, row and the way out.
-        FervtError: no such split.
     """
     check_choice("split", split, SPLITS)
-    root = find_root(FER2013.folder, root)
-    file = _face_file(root)
-    path = cached("fer2013", root, [file], [PICTURE, ("label", "u1"), ("split", "u1")], lambda: _read_faces(file))
+    path = _face_table(_face_file(find_root(FER2013.folder, root)))
     table = open_table(path)
-    rows = _rows_of(split, table)
+    rows = torch.from_numpy(np.flatnonzero(table["split"] == SPLITS.index(split)))
     votes = unanimous(torch.from_numpy(table["label"].astype(np.int64))[rows])
     return Faces(
         Pictures(path, rows), **votes, rows=rows, protocol="fer2013", dataset="fer2013", expressions=FER2013_CODES
@@ -70,22 +67,21 @@ def _first(root: Path, names: tuple[str, ...]) -> Path | None:
 def _face_file(root: Path) -> Path:
     if file := _first(root, FACE_FILES):
         return file
-    raise not_found(FER2013.title, root, FER2013.how_to_get)
+    raise not_found(FER2013, root)
 
 
-def _rows_of(split: str, table: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.flatnonzero(table["split"] == SPLITS.index(split)))
+def _face_table(file: Path) -> Path:
+    columns = [PICTURE, ("label", "u1"), ("split", "u1")]
+    return cached("fer2013", file.parent, [file], columns, lambda: _read_faces(file))
 
 
 def _read_faces(path: Path) -> Iterator[tuple[np.ndarray, int, int]]:
     """Picture, label and split of every row of fer2013.csv; 1,000 rows are in memory at a time."""
     absent = set(SPLIT_CODES)
-    columns = ("emotion", "pixels", "Usage")
-    for chunk in read_table(path, columns):
+    for chunk in read_table(path, columns := ("emotion", "pixels", "Usage")):
         for row, emotion, text, usage in zip(chunk.index + 2, *(chunk[name] for name in columns), strict=True):
-            pixels = _pixels(path, row, text)
-            split = code_of(usage, SPLIT_CODES, path, row, "Usage")
-            yield pixels, code_of(emotion, LABELS, path, row, "emotion"), split
+            label = code_of(emotion, LABELS, path, row, "emotion")
+            yield (_pixels(path, row, text), label, code_of(usage, SPLIT_CODES, path, row, "Usage"))
         absent -= set(chunk["Usage"].str.strip())
     if absent:
         raise DataError(f"{path} has no {min(absent)} faces; the file is cut short: download it again")
@@ -99,10 +95,9 @@ def _pixels(path: Path, row: int, text: str) -> np.ndarray:
             values = np.fromstring(text, np.int64, sep=" ")
     except (ValueError, DeprecationWarning):
         raise DataError(f"{path}, row {row}: the pixels are not all whole numbers; download it again") from None
-    if len(values) != SIDE * SIDE:
-        raise DataError(f"{path}, row {row}: {len(values)} pixels, not {SIDE * SIDE}; download it again")
-    if values.min() < 0 or values.max() > 255:
-        raise DataError(f"{path}, row {row}: a pixel outside 0-255; download it again")
+    if len(values) != SIDE * SIDE or values.min() < 0 or values.max() > 255:
+        found = f"{len(values)} pixels from {min(values, default=0)} to {max(values, default=0)}"
+        raise DataError(f"{path}, row {row}: {found}, not {SIDE * SIDE} from 0 to 255; download it again")
     return values.astype(np.uint8).reshape(1, SIDE, SIDE)
 
 
@@ -123,21 +118,13 @@ def load_ferplus(split: str = "train", protocol: str = "majority", root: str | P
 
     Raises:
         DataError: a file is missing or damaged; the message names file, row and the way out.
-        FervtError: no such split or protocol.
     """
     check_choice("split", split, SPLITS)
     root = find_root(FERPLUS.folder, root)
-    columns = [PICTURE, ("votes", "u1", (10,)), ("split", "u1"), ("named", "?")]
-    if pair := _pair_of_tables(root):
-        path = cached("ferplus", root, pair, columns, lambda: _read_pair(*pair))
-    else:
-        folders = [_picture_folder(root) / name for name in PICTURE_FOLDERS.values()]
-        files = [file for folder in folders for file in list_folder(folder)]
-        path = cached("ferplus", root, files, columns, lambda: _read_pictures(folders))
-    table = open_table(path)
-    rows = _rows_of(split, table)
-    raw_votes, named = (torch.from_numpy(np.array(table[name]))[rows] for name in ("votes", "named"))
-    kept, votes = choose_faces(raw_votes, named, protocol)
+    path, raw_votes, named, splits = _join(*pair) if (pair := _pair_of_tables(root)) else _read_folders(root)
+    rows = torch.from_numpy(np.flatnonzero(splits == SPLITS.index(split)))
+    raw_votes = torch.from_numpy(raw_votes)[rows]
+    kept, votes = choose_faces(raw_votes, torch.from_numpy(named)[rows], protocol)
     return Faces(Pictures(path, rows[kept]), votes, raw_votes[kept], rows[kept], protocol, "ferplus")
 
 
@@ -166,8 +153,7 @@ def choose_faces(raw_votes: Tensor, named: Tensor, protocol: str) -> tuple[Tenso
 def ferplus_layout(root: Path) -> Layout:
     if pair := _pair_of_tables(root):
         return Layout(f"a pair of tables, {pair[0].name} and {pair[1].name}", FERPLUS_COUNTS)
-    folders = [_picture_folder(root) / name for name in PICTURE_FOLDERS.values()]
-    pictures = [folder / name for folder in folders for name in _read_label_file(folder / "label.csv")[0].values()]
+    pictures = [folder / name for folder in _folders(root) for name in _read_label_file(folder)[0].values()]
     return Layout("pictures with label.csv", FERPLUS_PICTURE_COUNTS, pictures, size=(SIDE, SIDE))
 
 
@@ -181,73 +167,73 @@ def _pair_of_tables(root: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def _picture_folder(root: Path) -> Path:
-    for folder in (root, root / "data"):
-        if any((folder / name).is_dir() for name in PICTURE_FOLDERS.values()):
-            return folder
-    raise not_found(FERPLUS.title, root, FERPLUS.how_to_get)
-
-
-def _read_pair(face_file: Path, vote_file: Path) -> Iterator[tuple]:
-    """The rows of both tables side by side: joined by row, checked by Usage and name."""
-    table = pd.concat(read_table(vote_file, ("Usage", "Image name", *VOTE_COLUMNS)))
-    votes, names = _votes(vote_file, table[list(VOTE_COLUMNS)], range(9, 11)), table["Image name"].str.strip()
+def _join(face_file: Path, vote_file: Path) -> tuple[Path, np.ndarray, np.ndarray, np.ndarray]:
+    """Table of pictures, `(n, 10)` votes, `(n,)` named and `(n,)` splits: joined by row, checked by Usage and name."""
+    votes = pd.concat(read_table(vote_file, ("Usage", "Image name", *VOTE_COLUMNS)))
+    names, usages = (votes["Image name"].str.strip(), votes["Usage"].str.strip().map(SPLIT_CODES))
     _check_names(vote_file, names)
-    usages = table["Usage"].map(lambda usage: SPLIT_CODES.get(usage.strip()))
-    count = 0
-    for count, (picture, _, split) in enumerate(_read_faces(face_file), 1):
-        if count > len(votes):
-            continue  # only counted, for the message below
-        if split != usages.iloc[count - 1]:
-            both = f"Usage differs between {face_file} and {vote_file}"
-            raise DataError(f"row {count + 1}: {both}; one of them was sorted: download both again")
-        yield picture, votes[count - 1], split, names.iloc[count - 1] != ""
-    if count != len(votes):
-        unequal = f"{face_file} has {count} faces, {vote_file} votes on {len(votes)}"
-        raise DataError(f"{unequal}: they are joined by row, so both must be complete; download the shorter one again")
-
-
-def _votes(path: Path, columns: pd.DataFrame, totals: range) -> np.ndarray:
-    """`(n, 10)` uint8 from votes as text. totals: what the votes on a face may add up to."""
-    votes = columns.apply(pd.to_numeric, errors="coerce")
-    good = votes.isin(range(11)).all(axis=1) & votes.sum(axis=1).isin(totals)
-    if not good.all():
-        row = int(np.argmin(good.to_numpy()))
-        found = list(columns.iloc[row])
-        wanted = f"ten counts that add up to {totals[0]} to {totals[-1]}"
-        raise DataError(f"{path}, row {columns.index[row] + 2}: votes {found} are not {wanted}; download it again")
-    return votes.to_numpy(np.uint8)
+    counts = _counts(vote_file, votes[list(VOTE_COLUMNS)].set_axis(votes.index + 2), range(9, 11))
+    path = _face_table(face_file)
+    splits = np.array(open_table(path)["split"])
+    if len(splits) != len(counts):
+        raise DataError(
+            f"{face_file} has {len(splits)} faces, {vote_file} votes on {len(counts)}: the two are joined by row, so "
+            "both must be complete; download the shorter one again"
+        )
+    if (differs := splits != usages.to_numpy()).any():
+        both = f"Usage differs between {face_file} and {vote_file}"
+        raise DataError(f"row {differs.argmax() + 2}: {both}; one of them was sorted: download both again")
+    return path, counts, names.ne("").to_numpy(bool), splits
 
 
 def _check_names(path: Path, names: pd.Series) -> None:
     """Names look like fer0000000.png, and the numbers in names that come once rise (four names come twice)."""
     numbers = names[names.ne("")].str.extract(r"^fer([0-9]{7})\.png$")[0]
-    if numbers.isna().any():
-        row = numbers.index[numbers.isna()][0]
-        raise DataError(
-            f"{path}, row {row + 2}: image name {names[row]!r} is not like fer0000000.png; download it again"
-        )
-    falls = numbers[~numbers.duplicated(keep=False)].astype(int).diff() < 0
-    if falls.any():
-        row = falls.idxmax()
-        raise DataError(f"{path}, row {row + 2}: {names[row]} is out of FER2013's order; download it again")
+    falls = numbers[~numbers.duplicated(keep=False)].astype(float).diff() < 0
+    for wrong, what in ((numbers.isna(), "is not like fer0000000.png"), (falls, "is out of FER2013's order")):
+        if wrong.any():
+            row = wrong.idxmax()
+            raise DataError(f"{path}, row {row + 2}: the image name {names[row]!r} {what}; download it again")
 
 
-def _read_pictures(folders: list[Path]) -> Iterator[tuple]:
-    for split, folder in enumerate(folders):
-        names, votes = _read_label_file(file := folder / "label.csv")
-        match_names(file, names, (path for path in list_folder(folder) if path != file), folder)
-        for name, counts in zip(names.values(), votes, strict=True):
-            yield read_picture(folder / name, "L", (SIDE, SIDE))[None], counts, split, True
+def _counts(path: Path, columns: pd.DataFrame, totals: range) -> np.ndarray:
+    """`(n, 10)` uint8 from votes as text, indexed by row of the file. totals: what a face's votes may add up to."""
+    votes = columns.apply(pd.to_numeric, errors="coerce")
+    good = votes.isin(range(11)).all(axis=1) & votes.sum(axis=1).isin(totals)
+    if not good.all():
+        found = list(columns.loc[row := good.idxmin()])
+        wanted = f"ten counts that add up to {totals[0]} to {totals[-1]}"
+        raise DataError(f"{path}, row {row}: votes {found} are not {wanted}; download it again")
+    return votes.to_numpy(np.uint8)
 
 
-def _read_label_file(path: Path) -> tuple[dict[int, str], np.ndarray]:
+def _folders(root: Path) -> list[Path]:
+    for folder in (root, root / "data"):
+        if any((folder / name).is_dir() for name in PICTURE_FOLDERS):
+            return [folder / name for name in PICTURE_FOLDERS]
+    raise not_found(FERPLUS, root)
+
+
+def _read_folders(root: Path) -> tuple[Path, np.ndarray, np.ndarray, np.ndarray]:
+    """What `_join` gives, from folders of pictures."""
+    pictures, counts = [], []
+    for folder in _folders(root):
+        names, votes = _read_label_file(folder)
+        match_names(folder / "label.csv", names, (path for path in list_folder(folder) if path.name != "label.csv"))
+        pictures += [folder / name for name in names.values()]
+        counts.append(votes)
+    rows = ((read_picture(path, "L", (SIDE, SIDE))[None],) for path in pictures)
+    path = cached("ferplus", root, pictures, [PICTURE], lambda: rows)
+    splits = np.repeat(np.arange(len(SPLITS)), [len(votes) for votes in counts])
+    return path, np.concatenate(counts), np.ones(len(splits), bool), splits
+
+
+def _read_label_file(folder: Path) -> tuple[dict[int, str], np.ndarray]:
     """File names by row, and `(n, 10)` votes. It has no header: name, "(0, 0, 48, 48)", ten counts."""
-    how = {"header": None, "names": range(12), "skip_blank_lines": False}
-    table = pd.concat(read_table(path, map(str, range(12)), **how))
-    table = table[table["0"].fillna("").str.strip().ne("")]
-    votes = _votes(path, table.iloc[:, 2:].set_axis(table.index - 1), range(11))  # no header: the first row is row 1
-    return dict(zip(table.index + 1, table["0"], strict=True)), votes
+    path, names = folder / "label.csv", [str(i) for i in range(12)]
+    table = pd.concat(read_table(path, names, header=None, names=names, skip_blank_lines=False))
+    table = table.set_axis(table.index + 1)[table["0"].fillna("").str.strip().ne("").to_numpy()]
+    return table["0"].to_dict(), _counts(path, table[names[2:]], range(11))
 
 
 # --- what is known of them (FER2013: as quoted by others; FER+: counted in Microsoft's votes) ---------------------
@@ -278,9 +264,8 @@ FERPLUS = Dataset(
     load_ferplus,
     ferplus_layout,
     "ferplus",
-    "FER+ needs FER2013's faces (fer2013.csv from Kaggle; Kaggle's folders train/angry/… have lost the order of the "
-    "rows) and Microsoft's votes (fer2013new.csv) in one folder, data/ferplus or $FERVT_DATA/ferplus; see "
-    "data/README.md.",
+    "FER+ needs FER2013's faces (fer2013.csv from Kaggle: its folders train/angry/… have lost the order of the rows) "
+    "and Microsoft's votes (fer2013new.csv) in one folder, data/ferplus or $FERVT_DATA/ferplus; see data/README.md.",
     options={"protocol": "majority"},
     scored=({"protocol": "majority"}, {"protocol": "argmax"}),
 )

@@ -33,17 +33,12 @@ def list_folder(folder: Path) -> list[Path]:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """The pictures in a folder, by name; at least one.
-
-    Raises:
-        DataError: the folder is missing or empty, or holds something else.
-    """
+    """The pictures in a folder, by name. Raises DataError where there are none, or other files too."""
     pictures = list_folder(folder)
+    if others := [path for path in pictures if path.suffix.lower() not in PICTURE_ENDINGS]:
+        raise DataError(f"{others[0]} is neither a JPEG nor a PNG picture; move it out of the dataset")
     if not pictures:
         raise DataError(f"{folder} holds no pictures: the dataset is incomplete, download it again")
-    for path in pictures:
-        if path.suffix.lower() not in PICTURE_ENDINGS:
-            raise DataError(f"{path} is neither a JPEG nor a PNG picture; move it out of the dataset")
     return pictures
 
 
@@ -71,8 +66,8 @@ def read_text(path: Path) -> str:
     return text
 
 
-def read_table(path: Path, columns: Iterable[str], rows: int = 1000, **how) -> Iterator[pd.DataFrame]:
-    """A CSV file, plain or gzipped, in pieces of `rows` rows; all values are text.
+def read_table(path: Path, columns: Iterable[str], **how) -> Iterator[pd.DataFrame]:
+    """A CSV file, plain or gzipped, in pieces of 1,000 rows; all values are text.
 
     Args:
         columns: that must be there, each once; blanks around their names do not count.
@@ -82,66 +77,55 @@ def read_table(path: Path, columns: Iterable[str], rows: int = 1000, **how) -> I
         with open(path, "rb") as raw:
             opener = gzip.open if raw.read(2) == b"\x1f\x8b" else open
         with opener(path, "rb") as file:
-            how |= {"encoding": encoding_of(file.peek(2)), "dtype": str, "keep_default_na": False, "chunksize": rows}
+            how |= {"encoding": encoding_of(file.peek(2)), "dtype": str, "keep_default_na": False, "chunksize": 1000}
             with pd.read_csv(file, **how) as reader:
                 for chunk in reader:
                     chunk = chunk.rename(columns=lambda name: str(name).strip())
-                    _check_columns(path, chunk, columns)
+                    header = list(chunk.columns)
+                    if wrong := [name for name in columns if header.count(name) != 1]:
+                        raise DataError(
+                            f"{path}: its header {header} must have one column {wrong[0]}; download it again"
+                        )
+                    if not isinstance(chunk.index, pd.RangeIndex):
+                        raise DataError(f"{path}, row 2: more fields than the header has names; download it again")
                     yield chunk
-
-
-def _check_columns(path: Path, chunk: pd.DataFrame, columns: Iterable[str]) -> None:
-    if not isinstance(chunk.index, pd.RangeIndex):
-        raise DataError(f"{path}, row 2: more fields than the header has names; download the file again")
-    for name in columns:
-        if (found := list(chunk.columns).count(name)) != 1:
-            header = ", ".join(chunk.columns)[:200]
-            raise DataError(f"{path}: {found or 'no'} column {name}; its header is {header!r}. Download the file again")
 
 
 def code_of(word: str, codes: dict[str, int], path: Path, row: int, column: str) -> int:
     """The code of a word in a table; blanks around it do not count."""
-    try:
-        return codes[word.strip()]
-    except KeyError:
+    code = codes.get(word.strip())
+    if code is None:
         known = ", ".join(codes)
-        raise DataError(f"{path}, row {row}: {column} is {word!r}, not one of {known}; download it again") from None
+        raise DataError(f"{path}, row {row}: {column} is {word!r}, not one of {known}; download it again")
+    return code
 
 
-def match_names(file: Path, names: dict[int, str], pictures: Iterable[Path], folder: Path) -> None:
-    """Raise DataError unless each picture in `folder` is named by exactly one row of `file`.
-
-    Args:
-        names: of the pictures, by the number of their row.
-    """
-    first_row = {name: row for row, name in reversed(names.items())}
-    unnamed = {path.name for path in pictures}
+def match_names(file: Path, names: dict[int, str], pictures: Iterable[Path]) -> None:
+    """Raise DataError unless each picture is named by exactly one row of `file`. names: by the number of their row."""
+    pictures = {path.name: path for path in pictures}
+    seen = set()
     for row, name in names.items():
-        if first_row[name] != row:
+        if name in seen:
             raise DataError(f"{file}, row {row} names {name} a second time; download the file again")
-        if name not in unnamed:
-            raise DataError(f"{file}, row {row} names {name}, which is not in {folder}; unpack the pictures again")
-        unnamed.remove(name)
-    if unnamed:
-        some = folder / min(unnamed)
-        raise DataError(f"{some}: no row of {file} names it ({len(unnamed)} such pictures); move it out of the dataset")
+        if name not in pictures:
+            raise DataError(f"{file}, row {row} names {name}, which is not there; unpack the pictures again")
+        seen.add(name)
+    if unnamed := sorted(pictures.keys() - seen):
+        raise DataError(f"{pictures[unnamed[0]]}: no row of {file} names it; move it out of the dataset")
 
 
 def read_picture(path: Path, mode: str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """A picture as uint8: `(height, width)` for mode "L", `(height, width, 3)` for "RGB".
+    """A JPEG or PNG picture as uint8: `(height, width)` for mode "L", `(height, width, 3)` for "RGB".
 
     Args:
         size: width and height that it must have; None takes sides of 60 to 2,048 pixels.
-
-    Raises:
-        DataError: not a readable JPEG or PNG picture, or of another size.
     """
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as picture:
-            width, height = picture.size  # from the header: a small file can claim billions of pixels
-            if picture.size != size if size else not (width in SIDES and height in SIDES):
+            fits = picture.size == size if size else all(side in SIDES for side in picture.size)
+            if not fits:  # told by the header: a small file can claim billions of pixels
                 wanted = f"{size[0]}×{size[1]}" if size else f"sides of {SIDES[0]} to {SIDES[-1]}"
-                raise DataError(f"{path}: {width}×{height} pixels, not {wanted}; download it again")
+                raise DataError(f"{path}: {picture.width}×{picture.height} pixels, not {wanted}; download it again")
             if picture.mode[0] in "IF":
                 raise DataError(f"{path}: more than 8 bits a pixel (mode {picture.mode}); download it again")
             return np.asarray(picture.convert(mode))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..disk import DataError
 from .faces import ALL, SUBJECTS, Counts, Dataset, Faces, Layout
-from .files import PICTURE_ENDINGS, list_folder, read_picture
+from .files import PICTURE_ENDINGS, encoding_of, list_folder, read_picture
 from .labels import EXPRESSIONS
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
@@ -22,21 +22,17 @@ MAX_EXAMPLES = 3  # of each warning, and faces of each example
 
 
 class Findings(NamedTuple):
-    """What a folder holds.
-
-    Attributes:
-        layout: in words.
-        protocol: which faces are counted.
-        counts: a column per part of the dataset, a row per expression.
-        warnings: odd things; the data still load.
-        faults: what keeps the data from being loaded.
-    """
+    """What a folder holds."""
 
     layout: str
     protocol: str
+    """which faces are counted"""
     counts: pd.DataFrame
+    """a column per part of the dataset, a row per expression"""
     warnings: list[str]
+    """the data still load"""
     faults: list[str]
+    """what keeps the data from being loaded"""
 
 
 def examine(dataset: Dataset, root: Path) -> Findings:
@@ -44,12 +40,12 @@ def examine(dataset: Dataset, root: Path) -> Findings:
 
     Where the dataset cannot be loaded, every damaged picture is among the faults, not only the first.
     """
-    layout, caught = None, []
+    layout = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             layout = dataset.layout(root)
-            options = {"root": root} | layout.options
+            options = {"root": root} | ({"classes": 8} if layout.all_classes else {})
             parts = {part: [dataset.load(s, **options) for s in splits] for part, splits in dataset.parts.items()}
         except DataError as error:
             faults = [str(error), *_instead(root), *_bad_files(root, layout)]
@@ -88,21 +84,20 @@ def _instead(root: Path) -> Iterator[str]:
 
 
 def _bad_files(root: Path, layout: Layout | None) -> Iterator[str]:
-    """Every picture that cannot be read, every text that is not text, and every link that leads nowhere."""
+    """Every picture that cannot be read, every text that is not text, and every link to nothing."""
     mode, size = (layout.mode, layout.size) if layout else ("L", None)
     for path in sorted(root.rglob("*")) if root.is_dir() else []:
-        if path.suffix.lower() in PICTURE_ENDINGS:
+        if path.is_symlink() and not path.exists():
+            yield f"{path} is a link to nothing; put the file itself in its place"
+        elif path.suffix.lower() in PICTURE_ENDINGS:
             try:
                 read_picture(path, mode, size)
             except DataError as error:
                 yield str(error)
         elif path.suffix in (".csv", ".txt") and path.is_file():
-            with open(path, "rb") as file:
-                start = file.read(4096)
-            if b"\0" in start and start[:2] not in (b"\xff\xfe", b"\xfe\xff"):
-                yield f"{path}: not a text file, or in an encoding other than UTF-8; download it again"
-        elif path.is_symlink() and not path.exists():
-            yield f"{path} is a link to nothing; put the file itself in its place"
+            start = path.open("rb").read(4096)
+            if b"\0" in start and encoding_of(start) != "utf-16":
+                yield f"{path}: not a text file, or neither in UTF-8 nor in UTF-16; download it again"
 
 
 # --- what is odd, though the data load ---------------------------------------------------------------------------
@@ -161,15 +156,11 @@ def _example(group: list[tuple[str, int, int]], layout: Layout, root: Path) -> s
     """One face of each part and label first, since that is what a reader looks for."""
     first = {(part, label): (part, label, row) for part, label, row in reversed(group)}
     order = [*reversed(first.values()), *(face for face in group if face not in first.values())]
-    shown = [
-        f"{_source(row, layout, root)} ({part}, {EXPRESSIONS[label]})" for part, label, row in order[:MAX_EXAMPLES]
-    ]
-    more = f" and {len(group) - MAX_EXAMPLES} more" if len(group) > MAX_EXAMPLES else ""
-    return " = ".join(shown) + more
-
-
-def _source(row: int, layout: Layout, root: Path) -> str:
-    return str(layout.pictures[row].relative_to(root)) if layout.pictures else f"row {row + 2}"
+    shown = []
+    for part, label, row in order[:MAX_EXAMPLES]:
+        source = layout.pictures[row].relative_to(root) if layout.pictures else f"row {row + 2}"
+        shown.append(f"{source} ({part}, {EXPRESSIONS[label]})")
+    return " = ".join(shown) + (f" and {len(group) - MAX_EXAMPLES} more" if len(group) > MAX_EXAMPLES else "")
 
 
 # --- pictures that occur twice -----------------------------------------------------------------------------------

@@ -47,7 +47,6 @@ def load_rafdb(split: str = "train", *, seed: int = 0, root: str | Path | None =
 
     Raises:
         DataError: a file is missing, damaged or does not belong there; the message names file, row and the way out.
-        FervtError: no such split.
     """
     check_choice("split", split, SPLITS)
     root = find_root(RAFDB.folder, root)
@@ -96,11 +95,11 @@ def _find(root: Path) -> tuple[str, dict[str, Labels]]:
     for folder in (root, root / "DATASET"):
         if any((folder / part).is_dir() for part in PARTS):
             return "Kaggle's, train/1 to test/7", _kaggle(folder)
-    raise not_found(RAFDB.title, root, RAFDB.how_to_get)
+    raise not_found(RAFDB, root)
 
 
 def _official(folder: Path) -> dict[str, Labels]:
-    file, aligned = folder / "EmoLabel" / "list_patition_label.txt", folder / "Image" / "aligned"
+    file, aligned = (folder / "EmoLabel" / "list_patition_label.txt", folder / "Image" / "aligned")
     names, parts = {}, {part: {} for part in PARTS}
     for row, line in enumerate(read_text(file).splitlines(), 1):
         match = re.fullmatch(r"\s*((train|test)_\d+)\.jpg\s+(\S+)\s*", line)
@@ -109,7 +108,7 @@ def _official(folder: Path) -> dict[str, Labels]:
             parts[match[2]][aligned / names[row]] = code_of(match[3], LABELS, file, row, "code")
         elif line.strip():
             raise DataError(f"{file}, row {row}: {line!r} is not like 'train_00001.jpg 5'; download the file again")
-    match_names(file, names, list_pictures(aligned), aligned)
+    match_names(file, names, list_pictures(aligned))
     if absent := [part for part in PARTS if not parts[part]]:
         raise DataError(f"{file} has no {absent[0]} faces; the file is cut short: download it again")
     return parts

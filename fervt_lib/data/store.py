@@ -76,16 +76,9 @@ def _is_whole(path: Path, dtype: np.dtype) -> bool:
 
 def _write(part: Path, dtype: np.dtype, rows: Iterable[tuple]) -> None:
     """Row by row. The count goes into the header last: numpy leaves room there for any count."""
-    count = 0
+    header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (0,)}
     with open(part, "xb") as file:
-        _write_header(file, dtype, 0)
-        for row in rows:
-            file.write(np.array(row, dtype).tobytes())
-            count += 1
+        npy.write_array_header_1_0(file, header)
+        count = sum(1 for row in rows if file.write(np.array(row, dtype).tobytes()))
         file.seek(0)
-        _write_header(file, dtype, count)
-
-
-def _write_header(file, dtype: np.dtype, count: int) -> None:
-    facts = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
-    npy.write_array_header_1_0(file, facts)
+        npy.write_array_header_1_0(file, header | {"shape": (count,)})

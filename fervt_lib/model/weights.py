@@ -20,14 +20,8 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 
 def face_transforms(side: int) -> v2.Compose:
     """uint8 faces `(…, 1 or 3, h, w)` or a PIL picture to float32 in [0, 1], gray in 3 channels, `side`² pixels."""
-    return v2.Compose(
-        [
-            v2.ToImage(),
-            v2.Grayscale(num_output_channels=3),
-            v2.Resize((side, side), antialias=True),
-            v2.ToDtype(torch.float32, scale=True),
-        ]
-    )
+    gray, resized = v2.Grayscale(num_output_channels=3), v2.Resize((side, side), antialias=True)
+    return v2.Compose([v2.ToImage(), gray, resized, v2.ToDtype(torch.float32, scale=True)])
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -157,10 +151,7 @@ def fervt_compact(*, weights: FERVT_Compact_Weights | str | Path | None = None, 
 
 
 def fervt_paper(
-    *,
-    weights: str | Path | None = None,
-    weights_backbone: ResNet34_Weights | str | None = None,
-    classes: int = 8,
+    *, weights: str | Path | None = None, weights_backbone: ResNet34_Weights | str | None = None, classes: int = 8
 ) -> FERVT:
     """The paper's preset, 224² faces.
 
