@@ -19,7 +19,7 @@ env: $(STAMP)
 	$(PYTHON) -m venv .venv
 
 $(STAMP): pyproject.toml scripts/jupyter_server_config.py | .venv/bin/pip
-	.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off -e '.[test]'
+	.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off -e '.[course,test]'
 	mkdir -p .venv/share/jupyter/lab/settings .venv/etc/jupyter
 	echo '$(LAB_SETTINGS)' > .venv/share/jupyter/lab/settings/overrides.json
 	cp scripts/jupyter_server_config.py .venv/etc/jupyter/

@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from .data import DATASETS, EXPRESSIONS, Augment, examine, find_root, load, write_augmented
+from .data.ckplus import FOLDS
 from .data.store import cache_folder
 from .disk import FervtError, write_json
 from .evaluation import check_folds, evaluate_weights, mean_over_folds, report
@@ -141,7 +142,10 @@ def evaluate(
     if not 0 < temperature < float("inf"):
         raise FervtError(f"--temperature {temperature}: a temperature is above 0")
     if len(checkpoint) > 1:
-        check_folds([read_provenance(path).get("recipe", {}) for path in checkpoint], dataset)
+        recipes = [read_provenance(path).get("recipe", {}) for path in checkpoint]
+        check_folds(recipes, dataset)
+        if missing := set(range(FOLDS)) - {recipe["fold"] for recipe in recipes}:
+            print(f"warning: without fold {', '.join(map(str, sorted(missing)))} of {FOLDS}", file=sys.stderr)
     every = []
     for path in checkpoint:
         options = {"mirror": mirror, "temperature": temperature}

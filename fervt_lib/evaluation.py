@@ -231,7 +231,7 @@ def report(scores: dict) -> str:
     """Scores, of `evaluate` or `mean_over_folds`, as lines a person reads."""
     lines = []
     for protocol, s in scores.items():
-        correct, f1 = (f"accuracy {100 * s['accuracy']:.2f} %", f"macro-F1 {s['macro_f1']:.3f}")
+        correct, f1 = f"accuracy {100 * s['accuracy']:.2f} %", f"macro-F1 {s['macro_f1']:.3f}"
         if "folds" in s:
             spread = f"(standard deviation {100 * s['deviation']:.2f})"
             together = f"all {s['faces']:,} faces together {100 * s['pooled']:.2f} %"

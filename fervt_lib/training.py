@@ -146,16 +146,9 @@ def _load_faces(recipe: Recipe) -> tuple[Faces, Faces]:
 class _Run:
     """The state of a run and how it goes to disk and comes back."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        folder: Path,
-        accelerator: Accelerator,
-        faces: Subset,
-        build: Callable[[], FERVT],
-        augment: Augment,
-    ):
-        self.recipe, self.folder, self.accelerator, self.augment = (recipe, folder, accelerator, augment)
+    def __init__(self, recipe: Recipe, folder: Path, accelerator: Accelerator, faces: Subset, build, augment: Augment):
+        self.recipe, self.accelerator, self.augment = recipe, accelerator, augment
+        self.checkpoint, self.weights = folder / "checkpoint.safetensors", folder / "model.safetensors"
         torch.manual_seed(recipe.seed)
         model = build().to(memory_format=torch.channels_last)
         model.to(accelerator.device)

@@ -1,14 +1,15 @@
-"""What all tests share: where the real faces are, a cache of their own, damage refused."""
+"""What all tests share: where the real faces are, a cache of their own, small trees, damage refused."""
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from trees import state_of, write_ckplus, write_ferplus, write_rafdb
+from trees import WRITERS, state_of
 
-from fervt_lib.data import DataError, find_root, load
-from fervt_lib.data.fer2013 import FACE_FILES
+from fervt_lib.data import DATASETS, DataError, find_root, load
+from fervt_lib.data.fer import FACE_FILES
 
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
 if "FERVT_DATA" not in os.environ and (BESIDE / "ferplus").is_dir():
@@ -40,54 +41,44 @@ def real_ferplus():
 
 
 @pytest.fixture
-def ferplus_tree(tmp_path, monkeypatch):
-    """A function that writes a small FER+ tree in one layout; the cache is a folder of this test's own."""
+def tree(tmp_path, monkeypatch):
+    """A function that writes a small tree of a dataset in one layout; the cache is a folder of this test's own."""
     monkeypatch.setenv("FERVT_CACHE", str(tmp_path / "cache"))
 
-    def write(layout: str = "csv") -> Path:
-        root = tmp_path / layout / "ferplus"
-        write_ferplus(root, layout)
+    def write(name: str, layout: str = "csv") -> Path:
+        root = tmp_path / layout / DATASETS[name].folder
+        WRITERS[name](root, layout)
         return root
 
     return write
 
 
 @pytest.fixture
-def ckplus_tree(tmp_path, monkeypatch):
-    """A function that writes a sequence of each subject in one layout; the cache is a folder of this test's own."""
-    monkeypatch.setenv("FERVT_CACHE", str(tmp_path / "cache"))
-
-    def write(layout: str) -> Path:
-        root = tmp_path / layout / "ckplus"
-        write_ckplus(root, layout)
-        return root
-
-    return write
+def ferplus_tree(tree):
+    return partial(tree, "ferplus")
 
 
 @pytest.fixture
-def rafdb_tree(tmp_path, monkeypatch):
-    """A function that writes 70 train and 7 test faces in one layout; the cache is a folder of this test's own."""
-    monkeypatch.setenv("FERVT_CACHE", str(tmp_path / "cache"))
-
-    def write(layout: str) -> Path:
-        root = tmp_path / layout / "rafdb"
-        write_rafdb(root, layout)
-        return root
-
-    return write
+def ckplus_tree(tree):
+    return partial(tree, "ckplus")
 
 
 @pytest.fixture
-def refused(tmp_path):
-    """A function that damages a dataset's tree: loading it must name the damage, change no file and leave no cache."""
+def rafdb_tree(tree):
+    return partial(tree, "rafdb")
 
-    def check(name: str, root: Path, damage: Callable[[Path], object], message: str) -> None:
+
+@pytest.fixture
+def refused(tree, tmp_path):
+    """A function that damages a small tree: loading it must say so, change no file and leave no cache of it."""
+
+    def check(name: str, layout: str, damage: Callable[[Path], object], message: str) -> None:
+        root = tree(name, layout)
         damage(root)
         before = state_of(root)
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(DataError, match=message) as error:
             load(name, root=root)
-        assert state_of(root) == before
-        assert not list((tmp_path / "cache").glob("*"))
+        assert str(root) in str(error.value)
+        assert state_of(root) == before and not list((tmp_path / "cache").glob(f"*{name}*"))
 
     return check

@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fervt_lib.data.__main__ import main
 from PIL import Image
 from trees import bomb, cut, picture, state_of
 
 from fervt_lib.data import load
-from fervt_lib.data.__main__ import main
 
 KAGGLE_TEST = Path("DATASET/test")
 

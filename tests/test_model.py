@@ -15,7 +15,7 @@ from fervt_lib.model import (
     MultiHeadAttention,
     SpatialTokens,
     region_weights,
-    spread,
+    weights_to_map,
 )
 
 
@@ -59,14 +59,14 @@ def test_each_pixel_gets_the_weight_of_its_own_region():
         weights[0, region] = 1
         expected = torch.zeros(12, 24)
         expected[region // 6 * 2 :, region % 6 * 4 :][:2, :4] = 1
-        assert torch.equal(spread(weights, 6, (12, 24))[0, 0], expected)
+        assert torch.equal(weights_to_map(weights, 6, (12, 24))[0, 0], expected)
 
 
 def test_the_image_is_multiplied_by_its_own_extractors_weights():
     x, attention = torch.rand(2, 3, 24, 24), GridWiseAttention(4).eval()
     attended, weights = attention(x)
     torch.testing.assert_close(weights, slow_region_weights(attention.extract(x), 4).detach())
-    torch.testing.assert_close(attended, x * 16 * spread(weights, 4, (24, 24)))
+    torch.testing.assert_close(attended, x * 16 * weights_to_map(weights, 4, (24, 24)))
 
 
 def test_the_mean_weight_of_1_keeps_brightness_and_the_plain_formula_does_not():

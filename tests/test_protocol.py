@@ -5,11 +5,6 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-
-from fervt_lib import protocol
-from fervt_lib.data import EXPRESSIONS, Faces, load_drawn
-from fervt_lib.evaluation import PROTOCOLS, predict, score
-from fervt_lib.model import PRESETS, CheckpointError, FERVT_Compact_Weights, load_weights, read_safetensors
 from fervt_lib.protocol import (
     BEST_OF_EPOCHS,
     FEW_FACES,
@@ -18,6 +13,11 @@ from fervt_lib.protocol import (
     split_by_subject,
     take,
 )
+
+from fervt_lib import protocol
+from fervt_lib.data import EXPRESSIONS, Faces, load_drawn
+from fervt_lib.evaluation import PROTOCOLS, predict, score
+from fervt_lib.model import PRESETS, CheckpointError, FERVT_Compact_Weights, load_weights, read_safetensors
 from fervt_lib.training import train
 
 TWO_EPOCHS = replace(BEST_OF_EPOCHS, dataset="drawn", epochs=2, batch_size=16, precision="no")

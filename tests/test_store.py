@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fervt_lib.data.cache import cached
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
 from fervt_lib.data import DataError, load
-from fervt_lib.data.cache import cached
 
 SHAPE = (3, 100, 100)
 COUNT = 400

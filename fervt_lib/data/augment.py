@@ -83,7 +83,7 @@ class Augment:
         """Paint one rectangle of each chosen face. draws: `(b, 4)` in [0, 1]: area, shape, column, row."""
         h, w = x.shape[-2:]
         area, aspect = (0.02 + 0.18 * draws[:, 0], torch.exp(2 * draws[:, 1] - 1))  # 0.37 to 2.7
-        height, width = ((area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1))
+        height, width = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
         top, left = draws[:, 3] * (1 - height), draws[:, 2] * (1 - width)
         row = (torch.arange(h, device=x.device) + 0.5) / h
         column = (torch.arange(w, device=x.device) + 0.5) / w

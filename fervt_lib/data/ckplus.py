@@ -139,7 +139,7 @@ def _rows_of(split: str, subjects: Tensor, fold: int) -> Tensor:
 def _read(frames: list[Frame], is_official: bool) -> Iterator[tuple[np.ndarray, bool]]:
     """The picture of each frame, and whether a face was found where one had to be looked for."""
     for frame in tqdm(frames, desc="CK+", leave=False):
-        picture, found = (read_picture(frame.path, "L", None if is_official else (SIDE, SIDE)), True)
+        picture, found = read_picture(frame.path, "L", None if is_official else (SIDE, SIDE)), True
         if is_official:
             picture, found = crop_face(picture, SIDE)
         yield picture[None], found
@@ -170,7 +170,7 @@ def _official(root: Path) -> list[Frame]:
         if (other := of_label.setdefault(file.parent, file)) != file:
             raise DataError(f"{file}: {other.name} labels the same sequence; keep one")
         folder = root / "cohn-kanade-images" / file.parent.relative_to(root / "Emotion")
-        peak, start = (file.name.replace("_emotion.txt", ".png"), "_".join(folder.parts[-2:]))
+        peak, start = file.name.replace("_emotion.txt", ".png"), "_".join(folder.parts[-2:])
         sequence = [_frame(path, _label(file)) for path in list_pictures(folder)]
         if others := [path for path in (file, *(f.path for f in sequence)) if not path.name.startswith(f"{start}_")]:
             raise DataError(f"{others[0]} belongs to another sequence than its folder; move it there")
@@ -198,7 +198,7 @@ def _ck48(folder: Path) -> list[Frame]:
     frames = [_frame(path, label) for name, label in labels.items() for path in list_pictures(folder / name)]
     if others := [path for path in list_folder(folder) if path.name not in CK48_FOLDERS]:
         raise DataError(f"{others[0]} is not one of CK+48's folders ({', '.join(CK48_FOLDERS)}); move it elsewhere")
-    in_all, in_folder = (Counter(f.sequence for f in frames), Counter((f.sequence, f.label) for f in frames))
+    in_all, in_folder = Counter(f.sequence for f in frames), Counter((f.sequence, f.label) for f in frames)
     for frame in frames:
         counts = in_folder[frame.sequence, frame.label], in_all[frame.sequence]
         if counts != (LAST, LAST):

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from drawn_faces import draw_faces
 from torch import Tensor
+
+from drawn_faces import draw_faces
 
 from ..disk import FervtError
 from .faces import Dataset, Faces, unanimous

@@ -170,7 +170,7 @@ def _pair_of_tables(root: Path) -> tuple[Path, Path] | None:
 def _join(face_file: Path, vote_file: Path) -> tuple[Path, np.ndarray, np.ndarray, np.ndarray]:
     """Table of pictures, `(n, 10)` votes, `(n,)` named and `(n,)` splits: joined by row, checked by Usage and name."""
     votes = pd.concat(read_table(vote_file, ("Usage", "Image name", *VOTE_COLUMNS)))
-    names, usages = (votes["Image name"].str.strip(), votes["Usage"].str.strip().map(SPLIT_CODES))
+    names, usages = votes["Image name"].str.strip(), votes["Usage"].str.strip().map(SPLIT_CODES)
     _check_names(vote_file, names)
     counts = _counts(vote_file, votes[list(VOTE_COLUMNS)].set_axis(votes.index + 2), range(9, 11))
     path = _face_table(face_file)

@@ -99,7 +99,7 @@ def _find(root: Path) -> tuple[str, dict[str, Labels]]:
 
 
 def _official(folder: Path) -> dict[str, Labels]:
-    file, aligned = (folder / "EmoLabel" / "list_patition_label.txt", folder / "Image" / "aligned")
+    file, aligned = folder / "EmoLabel" / "list_patition_label.txt", folder / "Image" / "aligned"
     names, parts = {}, {part: {} for part in PARTS}
     for row, line in enumerate(read_text(file).splitlines(), 1):
         match = re.fullmatch(r"\s*((train|test)_\d+)\.jpg\s+(\S+)\s*", line)
