@@ -5,6 +5,8 @@ PYTHON ?= python3
 
 # Stored outputs come from the drawn faces, whatever a user has put below data/: this folder does not exist.
 DRAWN_ONLY = FERVT_DATA=no-real-faces
+# Two test processes side by side, a core each: threads of one would only wait for those of the other.
+ONE_THREAD = OMP_NUM_THREADS=1
 # The environment counts as made when this stamp is newer than the list of dependencies.
 STAMP = .venv/.installed
 # JupyterLab asks on its first start whether it may fetch news: it may not.
@@ -36,7 +38,7 @@ test: $(STAMP)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/python scripts/notebooks.py --check-form
-	.venv/bin/python -m pytest tests --ignore=tests/browser -rs $(LIBRARY_ARGS)
-	$(DRAWN_ONLY) .venv/bin/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
-		--nbval-cell-timeout=300 notebooks
+	$(ONE_THREAD) .venv/bin/python -m pytest tests --ignore=tests/browser -n 2 -rs $(LIBRARY_ARGS)
+	$(DRAWN_ONLY) $(ONE_THREAD) .venv/bin/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
+		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=900 notebooks
 	$(DRAWN_ONLY) .venv/bin/python -m pytest tests/browser -rs $(BROWSER_ARGS)

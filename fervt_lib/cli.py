@@ -81,8 +81,7 @@ def augment(
 ) -> None:
     """Write an augmented training set to disk, for programs that read folders of pictures.
 
-    OUT/happiness/0000012-1.png is copy 1 of the face in row 12, and OUT/faces.csv has a line per picture with its
-    votes. Training here changes the faces anew in every epoch and needs no such set.
+    OUT/happiness/0000012-1.png is copy 1 of the face in row 12; OUT/faces.csv has the votes of every picture.
 
     Args:
         dataset: whose training faces

@@ -105,7 +105,7 @@ def write_augmented(
 ) -> pd.DataFrame:
     """Write changed copies of faces as PNG files, a folder per expression, and a table of them, `faces.csv`.
 
-    Training here changes the faces anew in every epoch and needs no such set; it is for programs that read folders.
+    For programs that read folders; training here changes the faces anew in every epoch.
 
     Args:
         folder: must not exist yet; it appears when everything is written.

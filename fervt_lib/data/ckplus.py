@@ -36,15 +36,10 @@ FRAME = re.compile(r"S(\d{3})_(\d{3})_(\d{8})\.png")
 
 @dataclass(frozen=True, kw_only=True)
 class CKPlusFaces(Faces):
-    """Frames of CK+ with the sequences they were taken from.
-
-    `subjects` are the numbers of the people: 5 for S005. No person is in two splits of one fold.
-
-    Attributes:
-        sequences: `(n,)` int64, 1000 × subject + number of the sequence: 5001 for S005/001.
-    """
+    """Frames of CK+; `subjects` are the numbers of the people, 5 for S005. No person is in two splits of one fold."""
 
     sequences: Tensor
+    """`(n,)` int64, 1000 × subject + number of the sequence: 5001 for S005/001"""
 
 
 class Frame(NamedTuple):
@@ -60,29 +55,24 @@ def load_ckplus(
     """Load one split of CK+, subject-independent in ten folds.
 
     The subjects in ascending order are dealt to the folds like cards: the first to fold 0, the second to fold 1.
-    Test is the fold asked for, validation the next one (after 9 comes 0), train the other eight. The split "all" is
-    the whole set, for a model that was trained elsewhere.
-
     Each labelled sequence gives its last three frames up to the one that its label is named after (the peak), 981 in
-    all, and with 8 classes its first frame as neutral. 327 of 593 sequences have an emotion file; the others have no
-    label and are not used.
+    all, and with 8 classes its first frame as neutral. Sequences without an emotion file have no label and are not
+    used: 327 of 593 have one.
 
     Args:
-        split: "train", "validation", "test" or "all".
+        split: "test" (the fold), "validation" (the next one; after 9 comes 0), "train" (the other eight) or "all".
         fold: 0 to 9; "all" has none.
         classes: 7 (without neutral), or 8 (official layout only: CK+48 has no first frames).
         root: the dataset's folder; None means `$FERVT_DATA/ckplus`, else `data/ckplus`.
 
     Returns:
         Faces of 48×48 gray pixels, `(n, 1, 48, 48)` uint8, each with ten votes for its one label. Official pictures
-        are cropped to the face. `rows` counts the frames by subject, sequence and frame.
+        are cropped to the face; a warning counts those in which none was found, which show the centre square.
+        `rows` counts the frames by subject, sequence and frame.
 
     Raises:
         DataError: a file is missing, damaged or does not belong there, there are fewer than ten subjects, or classes=8
             with CK+48; the message names the file and the way out.
-
-    Warns:
-        UserWarning: no face was found in some pictures of the split, which show the centre square instead.
     """
     check_choice("split", split, CKPLUS.splits)
     check_choice("fold", fold, range(FOLDS))
@@ -90,10 +80,8 @@ def load_ckplus(
     root = find_root(CKPLUS.folder, root)
     frames, is_official = _find(root)
     if classes == 8 and not is_official:
-        raise DataError(
-            f"{root} is CK+48, which has no neutral faces: 8 classes need the official layout, cohn-kanade-images with "
-            f"Emotion, whose first frames are neutral. {CKPLUS.how_to_get}"
-        )
+        needed = "8 classes need the official layout, cohn-kanade-images with Emotion, whose first frames are neutral"
+        raise DataError(f"{root} is CK+48, which has no neutral faces: {needed}. {CKPLUS.how_to_get}")
     columns = [("picture", "u1", (1, SIDE, SIDE)), ("found", "?")]
     path = cached("ckplus", root, [frame.path for frame in frames], columns, lambda: _read(frames, is_official))
     subjects, sequences, labels = torch.tensor([frame[1:] for frame in frames]).unbind(1)

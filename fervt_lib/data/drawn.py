@@ -13,18 +13,12 @@ from .faces import Dataset, Faces, unanimous
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnFaces(Faces):
-    """Drawn faces with the truth behind them; `rows` is the number of each face in its split.
-
-    `subjects` tells who is drawn. No person is in two splits.
-
-    Attributes:
-        units: `(n, n_units)` bool, the action units at work, in the order of `drawn_faces.ACTION_UNITS`.
-        masks: `(n, n_units, height, width)` bool, the part of the face that a unit changes, also where something
-            hides it; empty where the unit is not at work. For contempt on the side of the raised corner only.
-    """
+    """Drawn faces with the truth behind them; `rows` numbers the faces of a split, `subjects` tells who is drawn."""
 
     units: Tensor
+    """`(n, n_units)` bool, the action units at work, in the order of `drawn_faces.ACTION_UNITS`"""
     masks: Tensor
+    """`(n, n_units, height, width)` bool, the part of the face that a unit changes, also where something hides it"""
 
 
 def load_drawn(split: str = "train", **options) -> DrawnFaces:

@@ -33,11 +33,10 @@ Labels = dict[Path, int]  # of each picture
 def load_rafdb(split: str = "train", *, seed: int = 0, root: str | Path | None = None) -> Faces:
     """Load one split of RAF-DB's basic expressions, aligned pictures.
 
-    RAF-DB has train (12,271 faces) and test (3,068). Validation is a tenth of each label's train faces, chosen by
-    `seed`; the test split is the official one, whole. Both layouts give the same faces in the same order.
+    Both layouts give the same faces in the same order.
 
     Args:
-        split: "train", "validation" or "test".
+        split: "train" (of 12,271 faces), "validation" (a tenth of each label of train) or "test" (3,068, official).
         seed: which train faces are kept for validation.
         root: the dataset's folder; None means `$FERVT_DATA/rafdb`, else `data/rafdb`.
 
