@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from tyro.conf import Positional
@@ -104,9 +103,8 @@ def bare_cnn(model: FERVT) -> FERVT:
 
 
 def level_tokens(model: FERVT) -> FERVT:
-    dim = model.tokens.dim
-    model.tokens = LevelTokens(model.backbone.channels, dim)
-    model.transformer.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 4, dim), std=0.02))
+    model.tokens = LevelTokens(model.backbone.channels, model.tokens.dim)
+    model.transformer.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 4, model.tokens.dim), std=0.02))
     return model
 
 
@@ -137,24 +135,19 @@ FAULTS = {
     ),
     "fixed_scale": Variant("14 · scores over 56, dropout on the attention that is kept", change=faults.fixed_scale),
 }
+
+
+def pretrained() -> FERVT:
+    return fervt_paper(weights_backbone="IMAGENET1K_V1")
+
+
 IMAGENET = {
-    "pretrained": Variant(
-        "ResNet-34 with ImageNet's weights",
-        against="pretrained",
-        build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1"),
-    ),
-    "wiped": Variant(
-        "1 · ImageNet's weights wiped by a second initialisation",
-        against="pretrained",
-        build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1"),
-        change=faults.wiped,
-    ),
-    "pretrained_unnormalised": Variant(
-        "6 · no normalisation before ImageNet's weights",
-        against="pretrained",
-        build=lambda: fervt_paper(weights_backbone="IMAGENET1K_V1"),
-        change=faults.no_normalisation,
-    ),
+    name: Variant(says, "pretrained", change, build=pretrained)
+    for name, says, change in (
+        ("pretrained", "ResNet-34 with ImageNet's weights", lambda model: model),
+        ("wiped", "1 · ImageNet's weights wiped by a second initialisation", faults.wiped),
+        ("pretrained_unnormalised", "6 · no normalisation before ImageNet's weights", faults.no_normalisation),
+    )
 }
 VARIANTS = ABLATIONS | FAULTS | IMAGENET
 BASELINES = {name: variant.against for name, variant in VARIANTS.items()}
@@ -201,14 +194,9 @@ def report(preset: str, epochs: int, results: Path = RESULTS) -> str:
     runs = read_runs(results)
     runs = runs[(runs["preset"] == preset) & (runs["epochs"] == epochs)]
     gains, tested = compare(runs, BASELINES), compare(runs, BASELINES, "test")
-    columns = {"validation, %": gains["validation"], "against": gains["against"], "seeds": gains["seeds"]}
-    columns |= {
-        "points": gains["mean"],
-        "least": gains["low"],
-        "greatest": gains["high"],
-        "on the test": tested["mean"],
-    }
-    return pd.DataFrame(columns).to_string(float_format="{:.1f}".format, na_rep="")
+    names = {"validation": "validation, %", "mean": "points", "low": "least", "high": "greatest"}
+    table = gains[["validation", "against", "seeds", "mean", "low", "high"]].rename(columns=names)
+    return table.assign(**{"on the test": tested["mean"]}).to_string(float_format="{:.1f}".format, na_rep="")
 
 
 def ablate(
