@@ -43,7 +43,7 @@ def read_runs(results: Path = RESULTS) -> pd.DataFrame:
 
 
 def _row(path: Path, facts: dict) -> dict:
-    if missing := {"recipe", "history", "test", "seconds"} - {name for name, value in facts.items() if value}:
+    if missing := {"recipe", "history", "test", "seconds"} - {name for name in facts if facts[name] not in ({}, [])}:
         raise CheckpointError(f"{path}: a run without {', '.join(sorted(missing))}; delete it and make it again")
     recipe = facts["recipe"]
     test = next(iter(facts["test"].values()))  # majority comes first

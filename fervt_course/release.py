@@ -105,7 +105,7 @@ def spread(seeds: tuple[int, ...] = (0, 1, 2), runs: Path = Path("runs")) -> Non
 
 def train_both_parts(seed: int, runs: Path) -> dict:
     """Train both parts with a seed and score the end once on the test split."""
-    first, second = (runs / f"spread-{part}-{seed}" for part in ("first", "second"))
+    first, second = (runs / f"spread-{name}-{seed}" for name in ("first", "second"))
     train(replace(FIRST, seed=seed), first)
     model = train(replace(SECOND, seed=seed, start=str(first / "model.safetensors")), second)
     return read_record(second / "model.json") | {"variant": "restart", "mirror": True, "test": evaluate(model)}

@@ -2,7 +2,7 @@
 
     python scripts/notebooks.py                 run every notebook in notebooks/, write the result
     python scripts/notebooks.py --check         run, write nothing, compare with what is stored (pictures aside)
-    python scripts/notebooks.py --check-form    do not run: is the stored file whole and in normal form?
+    python scripts/notebooks.py --check-form    do not run: is the stored file complete and in normal form?
 
 Normal form: nothing that differs from run to run or from machine to machine (language version, timings, widget ids),
 so that a notebook run twice has the same bytes. Live widgets are stored as their still picture and text.
@@ -10,7 +10,6 @@ so that a notebook run twice has the same bytes. Live widgets are stored as thei
 
 import argparse
 import copy
-import os
 import sys
 from pathlib import Path
 
@@ -18,6 +17,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+
+from fervt_lib.disk import written_whole
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 METADATA = {
@@ -109,10 +110,10 @@ def _text(cell: NotebookNode) -> NotebookNode:
 
 
 def store(path: Path) -> list[str]:
-    """Run the notebook and replace the file by the result; written beside, then renamed."""
-    part = path.with_suffix(".part")
-    part.write_bytes(to_bytes(normalise(run(nbformat.read(path, as_version=4), path.parent))))
-    os.replace(part, path)
+    """Run the notebook and replace the file by the result."""
+    executed = run(nbformat.read(path, as_version=4), path.parent)
+    with written_whole(path) as part:
+        part.write_bytes(to_bytes(normalise(executed)))
     return form_faults(path)
 
 

@@ -103,8 +103,8 @@ def staircase(answer: Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, int]
         "these are slopes at x alone: walk the path": way * _slopes(x),
         "all inputs walked at once: that is the straight line of section 2": way
         * _slopes(baseline + straight * way).mean(dim=0),
-        "these are the left ends of the steps: take their middles": way * _leg_slopes(x, baseline, steps, place=0.0),
-        "these are the right ends of the steps: take their middles": way * _leg_slopes(x, baseline, steps, place=1.0),
+        "these are the left ends of the steps: take their middles": way * _leg_slopes(x, baseline, steps, at=0.0),
+        "these are the right ends of the steps: take their middles": way * _leg_slopes(x, baseline, steps, at=1.0),
         "the last input walked first": way * _leg_slopes(x, baseline, steps, backwards=True),
         "each input walked alone: those that have walked stay at x": way
         * _leg_slopes(x, baseline, steps, done=baseline),
@@ -127,7 +127,7 @@ def _leg_slopes(
     x: Tensor,
     baseline: Tensor,
     steps: int,
-    place: float = 0.5,
+    at: float = 0.5,
     backwards: bool = False,
     done: Tensor | None = None,
     waiting: Tensor | None = None,
@@ -138,6 +138,6 @@ def _leg_slopes(
     means = torch.zeros_like(x)
     for i in range(x.shape[1]):
         points = torch.cat([before[:, :i], after[:, i:]], dim=1).repeat(steps, 1)  # (steps, n)
-        points[:, i] = baseline[0, i] + (torch.arange(steps) + place) / steps * (x - baseline)[0, i]
+        points[:, i] = baseline[0, i] + (torch.arange(steps) + at) / steps * (x - baseline)[0, i]
         means[0, i] = _slopes(points)[:, i].mean()
     return means

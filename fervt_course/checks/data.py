@@ -58,12 +58,12 @@ def folds(answer: Callable[[Tensor], Tensor]) -> str:
         return no("a fold is empty. Use the subject's place in the order, not its number")
     if found.max() > 9:
         return no("there are more than ten folds: after the tenth subject deal to fold 0 again")
-    place = torch.unique(identities, return_inverse=True)[1]  # of the subject, in ascending order
+    order = torch.unique(identities, return_inverse=True)[1]  # of the subject, in ascending order
     mistakes = {
-        "the lowest number goes to fold 0: you count from 1": (place + 1) % 10,
-        "the subjects are to be dealt in ascending order, not in descending": (place.max() - place) % 10,
-        "these are blocks of neighbours; deal like cards: first subject to fold 0, second to fold 1": place
+        "the lowest number goes to fold 0: you count from 1": (order + 1) % 10,
+        "the subjects are to be dealt in ascending order, not in descending": (order.max() - order) % 10,
+        "these are blocks of neighbours; deal like cards: first subject to fold 0, second to fold 1": order
         * 10
-        // (place.max() + 1),
+        // (order.max() + 1),
     }
-    return verdict(found, place % 10, mistakes, "the lowest number goes to fold 0, the next to fold 1, and so on")
+    return verdict(found, order % 10, mistakes, "the lowest number goes to fold 0, the next to fold 1, and so on")

@@ -1,4 +1,4 @@
-"""Checks of notebook 06: a diagnostic is right when it finds the fault, and finds none where there is none."""
+"""Checks of notebook 06: a diagnostic is right when it finds the fault, and stays silent where there is none."""
 
 from collections.abc import Callable, Iterable
 
@@ -105,7 +105,7 @@ def changed(answer: Callable[[dict[str, Tensor], nn.Module], list[str]]) -> str:
 
 
 def _names(found: object) -> list[str] | None:
-    """The strings that an answer gave, or none where it is no collection of strings."""
+    """The strings that an answer gave; None where it is not a collection of strings."""
     if isinstance(found, str) or not isinstance(found, Iterable):
         return None
     found = list(found)
@@ -191,7 +191,7 @@ def protocol_of(answer: Callable[[Tensor, dict[str, Tensor]], str]) -> str:
         if found is None:
             return UNWRITTEN if number == 0 else no("say 'neither', not None")
         if found not in (*counts, "neither"):
-            return no(f"{found!r} is none of 'majority', 'argmax', 'neither'")
+            return no(f"{found!r}: answer 'majority', 'argmax' or 'neither'")
         if found != truth:
             return no(mistake)
     return RIGHT

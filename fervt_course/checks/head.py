@@ -41,12 +41,12 @@ def token_read(answer: Callable[[Callable[[Tensor], Tensor], Tensor], int]) -> s
 
 
 def _reading_mistake(found: int, index: int) -> str:
-    seen = f"a head that reads token {index} was said to read token {found}"
+    mistake = f"you say that a head which reads token {index} reads token {found}"
     if found == 0:
-        return f"{seen}: is it 0 whatever the head does? Change the tokens by more than a constant"
+        return f"{mistake}: is it 0 whatever the head does? Change the tokens by more than a constant"
     if abs(found - index) == 1:
-        return f"{seen}, off by one: token 0 is the class token"
-    return seen
+        return f"{mistake}, off by one: token 0 is the class token"
+    return mistake
 
 
 def class_row(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> str:
@@ -94,6 +94,6 @@ def telling_attention(answer: Callable[[], list[Tensor]]) -> str:
         return no("weights must be 0 or more, and rows must sum to 1: is it a transposed matrix?")
     right, wrong = (rollout(layers)[0, 1] for layers in (attention, attention[::-1]))  # what token 2 gets
     if right < 0.2:
-        swapped = wrong >= 0.2
-        return no(f"the right rollout gives token 2 only {float(right):.2f}{': are the layers swapped?' * swapped}")
+        swapped = ": are the layers swapped?" if wrong >= 0.2 else ""
+        return no(f"the right rollout gives token 2 only {float(right):.2f}{swapped}")
     return RIGHT if wrong == 0 else no(f"the wrong order gives token 2 {float(wrong):.2f}: does token 0 look at it?")

@@ -18,8 +18,8 @@ def verdict(
     Args:
         found: what the answer gave.
         truth: what it should give.
-        mistakes: what known mistakes give, by the sentence that names them; the first that fits is said.
-        other: the sentence for an answer that is none of these.
+        mistakes: what known mistakes give, by the sentence that names them; the first that fits is the answer.
+        other: the sentence for any other wrong answer.
     """
     if found is None:
         return UNWRITTEN
