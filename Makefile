@@ -38,7 +38,7 @@ test: $(STAMP)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/python scripts/notebooks.py --check-form
-	$(ONE_THREAD) .venv/bin/python -m pytest tests --ignore=tests/browser -n 2 -rs $(LIBRARY_ARGS)
+	$(ONE_THREAD) .venv/bin/python -m pytest tests --ignore=tests/browser -n 2 --dist loadfile -rs $(LIBRARY_ARGS)
 	$(DRAWN_ONLY) $(ONE_THREAD) .venv/bin/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=900 notebooks
 	$(DRAWN_ONLY) .venv/bin/python -m pytest tests/browser -rs $(BROWSER_ARGS)

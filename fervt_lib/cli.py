@@ -1,7 +1,7 @@
 """FER-VT, taken apart: look at data, train, score weights, and what the course adds."""
 
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import distributions
 from json import dumps as to_json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +18,7 @@ from .model import FERVT_Compact_Weights, read_provenance
 from .training import Recipe
 from .training import train as run_recipe
 
+GROUP = "fervt.commands"
 MAX_FAULTS = 20  # shown
 DatasetName = Literal[tuple(DATASETS)]
 FolderName = Literal[tuple(name for name, dataset in DATASETS.items() if dataset.layout)]
@@ -28,7 +29,11 @@ def main(arguments: list[str] | None = None) -> None:
 
     Commands are entry points of the group `fervt.commands`, so the course adds its own.
     """
-    commands = {point.name: point.load() for point in sorted(entry_points(group="fervt.commands"))}
+    # of all distributions: an old fervt_lib.egg-info in the working folder would hide the installed one
+    points = {point.name: point for dist in distributions() for point in dist.entry_points if point.group == GROUP}
+    if not points:
+        sys.exit("error: this installation is older than its code; install it again: pip install -e '.[course]'")
+    commands = {name: points[name].load() for name in sorted(points)}
     try:
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="fervt", description=__doc__, args=arguments, config=(OmitArgPrefixes,)

@@ -1,15 +1,13 @@
 """What all tests share: where the real faces are, a cache of their own, small trees, damage refused."""
 
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
-from trees import WRITERS, state_of
+from trees import WRITERS, Change, state_of
 
 from fervt_lib.data import DATASETS, DataError, find_root, load
-from fervt_lib.data.fer import FACE_FILES
 
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
 if "FERVT_DATA" not in os.environ and (BESIDE / "ferplus").is_dir():
@@ -28,16 +26,16 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_this_session(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FERVT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        folder = tmp_path_factory.getbasetemp()  # all workers share one
+        patch.setenv("FERVT_CACHE", str((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "cache"))
         yield
 
 
 @pytest.fixture
 def real_ferplus():
     """For tests of the real files: skips the test where there are none."""
-    root = find_root("ferplus")
-    if not any((root / name).is_file() for name in FACE_FILES):
-        pytest.skip(f"no FER+ in {root}")
+    if not list(find_root("ferplus").glob("*.csv*")):
+        pytest.skip(f"no FER+ in {find_root('ferplus')}")
 
 
 @pytest.fixture
@@ -48,6 +46,9 @@ def tree(tmp_path, monkeypatch):
     def write(name: str, layout: str = "csv") -> Path:
         root = tmp_path / layout / DATASETS[name].folder
         WRITERS[name](root, layout)
+        for folder in [path for path in root.rglob("*") if path.is_dir()]:  # file managers leave these
+            (folder / "Thumbs.db").write_bytes(b"no picture")
+            (folder / "._face.png").write_bytes(b"no picture")
         return root
 
     return write
@@ -64,15 +65,10 @@ def ckplus_tree(tree):
 
 
 @pytest.fixture
-def rafdb_tree(tree):
-    return partial(tree, "rafdb")
-
-
-@pytest.fixture
 def refused(tree, tmp_path):
     """A function that damages a small tree: loading it must say so, change no file and leave no cache of it."""
 
-    def check(name: str, layout: str, damage: Callable[[Path], object], message: str) -> None:
+    def check(name: str, layout: str, damage: Change, message: str) -> None:
         root = tree(name, layout)
         damage(root)
         before = state_of(root)

@@ -9,7 +9,6 @@ from torchvision.models import ResNet34_Weights, resnet34
 
 from fervt_lib import fervt_compact, fervt_paper
 from fervt_lib.model import (
-    CompactPyramid,
     GridWiseAttention,
     LevelTokens,
     MultiHeadAttention,
@@ -69,12 +68,6 @@ def test_the_image_is_multiplied_by_its_own_extractors_weights():
     torch.testing.assert_close(attended, x * 16 * weights_to_map(weights, 4, (24, 24)))
 
 
-def test_the_mean_weight_of_1_keeps_brightness_and_the_plain_formula_does_not():
-    gray = torch.full((1, 3, 48, 48), 0.5)
-    torch.testing.assert_close(GridWiseAttention(4).eval()(gray)[0], gray)
-    torch.testing.assert_close(GridWiseAttention(4, keep_brightness=False).eval()(gray)[0], gray / 16)
-
-
 def test_sides_that_the_grid_does_not_divide_are_refused():
     with pytest.raises(ValueError, match=r"\(48, 46\).*4×4"):
         GridWiseAttention(4)(torch.rand(1, 3, 48, 46))
@@ -110,11 +103,6 @@ def test_attention_equals_torchs_own_under_the_same_weights():
     torch.testing.assert_close(weights, expected_weights)
 
 
-def test_heads_must_share_the_dim():
-    with pytest.raises(ValueError, match=r"100.*6 heads"):
-        MultiHeadAttention(100, 6)
-
-
 # --- presets -----------------------------------------------------------------------------------------------------
 
 
@@ -138,11 +126,6 @@ def test_compact_has_54_tokens_and_about_3_8_million_parameters():
 
 def test_paper_has_3_tokens_and_12_layers():
     check_trace(fervt_paper(weights=None), side=224, tokens=3, layers=12, heads=8)
-
-
-def test_the_pyramid_halves_and_widens():
-    maps = CompactPyramid()(torch.rand(1, 3, 48, 48))
-    assert [tuple(m.shape[1:]) for m in maps] == [(64, 24, 24), (128, 12, 12), (256, 6, 6)]
 
 
 def test_a_part_of_the_face_changes_only_its_own_regions_scores():

@@ -1,100 +1,96 @@
-"""The scripts that write weights and records: nothing is written over, nothing before all is known."""
+"""Releases: nothing is written over, nothing before all is known, and the model card says what the records say."""
 
-import importlib.util
-import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from fervt_lib.data import load, load_drawn
+from fervt_course import release
+from fervt_lib.cli import main
+from fervt_lib.data import DATASETS, load_drawn
+from fervt_lib.disk import read_json, write_json
 from fervt_lib.evaluation import predict, score
-from fervt_lib.model import fervt_compact, save_weights
+from fervt_lib.model import SHIPPED, fervt_compact, save_weights
 from fervt_lib.training import Recipe
 
 RECIPE = {"dataset": "ferplus", "preset": "compact", "epochs": 3, "seed": 0}
+SCORES = {"faces": 32, "accuracy": 0.5, "macro_f1": 0.4, "ece": 0.1, "recall": {}}
 
 
-def script(name: str):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def few(name, split, **options):
-    return load_drawn(split, count=32)
+@pytest.fixture
+def few(monkeypatch):
+    """32 drawn faces in place of all sets."""
+    for name in ("drawn", "ferplus"):
+        drawn = replace(DATASETS[name], load=lambda split, **options: load_drawn(split, count=32))
+        monkeypatch.setitem(DATASETS, name, drawn)
 
 
 @pytest.fixture
 def ship(tmp_path, monkeypatch):
-    """A function that ships a run with a recipe of its own into empty folders, and these folders."""
-    module, run = script("ship"), tmp_path / "run"
-    monkeypatch.setattr("fervt_lib.evaluation.load", few)
-    for name in ("CHECKPOINTS", "RESULTS"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setattr(module, name, tmp_path / name)
-    monkeypatch.setattr(module, "load", lambda name, split: few(name, split) if name == "drawn" else load(name, split))
-    run.mkdir()
+    """A function that ships a run with a recipe of its own; weights go to shipped/, records to results/."""
+    monkeypatch.setattr(release, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(release, "RESULTS", tmp_path / "results")
 
     def call(recipe, weights=True):
-        (run / "model.json").write_text(json.dumps({"recipe": recipe}))
+        write_json(tmp_path / "run" / "model.json", {"recipe": recipe})
         if weights:
-            save_weights(fervt_compact(), run / "model.safetensors", "compact", {"recipe": recipe})
-        monkeypatch.setattr(sys, "argv", ["ship.py", str(run), "mine"])
-        module.main()
+            save_weights(fervt_compact(), tmp_path / "run" / "model.safetensors", "compact", {"recipe": recipe})
+        main(["ship", str(tmp_path / "run"), "mine"])
 
-    return call, tmp_path / "CHECKPOINTS", tmp_path / "RESULTS"
-
-
-def test_shipped_drawn_weights_have_their_scores_beside_them(ship, capsys):
-    call, checkpoints, results = ship
-    call(RECIPE | {"dataset": "drawn"})
-    facts = json.loads((checkpoints / "mine.json").read_text())
-    test = few("drawn", "test")
-    scores = score(predict(fervt_compact(weights=checkpoints / "mine.safetensors"), test), test.labels)
-    assert facts["test"] == {"drawn": scores} and facts["protocol"] == "drawn" and facts["recipe"]["dataset"] == "drawn"
-    assert sum(map(sum, facts["confusion"])) == len(test) and facts["calibration"]["temperature"] > 0
-    assert {path.name for path in checkpoints.iterdir()} == {"mine.json", "mine.safetensors"}
-    assert not list(results.iterdir()) and f"accuracy {100 * scores['accuracy']:.2f} %" in capsys.readouterr().out
+    return call
 
 
-@pytest.mark.parametrize("start", ["", "runs/first/model.safetensors"])
-def test_a_record_that_is_there_is_not_written_over(ship, start):
-    call, checkpoints, results = ship
-    record = results / f"compact-{'restart' if start else 'reference'}-3-0.json"
-    record.write_text("{}")
-    with pytest.raises(SystemExit, match=rf"error: .*{record.name} is the record of such a run already"):
-        call(RECIPE | {"start": start})
-    assert record.read_text() == "{}" and not list(checkpoints.iterdir())
+@pytest.mark.parametrize(("dataset", "records"), [("drawn", []), ("ferplus", ["compact-reference-3-0.json"])])
+def test_shipped_weights_have_their_scores_beside_them(few, ship, tmp_path, capsys, dataset, records):
+    ship(RECIPE | {"dataset": dataset})
+    assert {path.name for path in (tmp_path / "shipped").iterdir()} == {"mine.json", "mine.safetensors"}
+    facts, test = read_json(tmp_path / "shipped" / "mine.json"), load_drawn("test", count=32)
+    scores = score(predict(fervt_compact(weights=tmp_path / "shipped" / "mine.safetensors"), test), test.labels)
+    assert facts["test"]["drawn"] == scores and facts["protocol"] == "drawn" and facts["recipe"]["dataset"] == dataset
+    assert [sum(row) for row in facts["confusion"]] == test.labels.bincount(minlength=8).tolist()
+    assert sum(facts["confusion"][i][i] for i in range(8)) == pytest.approx(32 * scores["accuracy"], abs=0.01)
+    assert facts["calibration"]["temperature"] > 0 and facts["calibration"]["ece"] == scores["ece"]
+    written = {path.name: read_json(path) for path in (tmp_path / "results").glob("*")}
+    assert written == {name: facts | {"variant": "reference"} for name in records}
+    assert f"accuracy {100 * scores['accuracy']:.2f} %" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("missing", ["data", "weights"])
-def test_what_is_missing_is_named_before_anything_is_written(ship, tmp_path, monkeypatch, missing):
-    call, checkpoints, results = ship
+def test_what_is_missing_or_there_already_is_named_before_anything_is_written(ship, tmp_path, monkeypatch):
     monkeypatch.setenv("FERVT_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(SystemExit, match=f"error: .*{'nowhere' if missing == 'data' else 'model.safetensors'}"):
-        call(RECIPE, weights=missing == "data")
-    assert not list(checkpoints.iterdir()) and not list(results.iterdir())
+    with pytest.raises(SystemExit, match=r"error: .*model\.safetensors"):
+        ship(RECIPE, weights=False)
+    with pytest.raises(SystemExit, match="error: .*nowhere"):
+        ship(RECIPE)
+    for variant, start in {"reference": "", "restart": "runs/first/model.safetensors"}.items():
+        write_json(record := tmp_path / "results" / f"compact-{variant}-3-0.json", {})
+        with pytest.raises(SystemExit, match=f"error: .*{record.name} is the record of such a run already"):
+            ship(RECIPE | {"start": start})
+        assert read_json(record) == {} and not (tmp_path / "shipped").exists()
 
 
-def test_the_spread_goes_on_from_the_weights_of_its_own_seed(tmp_path, monkeypatch):
-    spread = script("spread")
-    small = Recipe(dataset="drawn", protocol="drawn", preset="tiny", epochs=1, batch_size=16, precision="no")
-    monkeypatch.setattr("fervt_lib.training.load", few)
-    monkeypatch.setattr(spread, "FIRST", small)
-    monkeypatch.setattr(spread, "SECOND", replace(small, peak_lr=1e-3))
-    monkeypatch.setattr(spread, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(spread, "evaluate", lambda model: {"majority": {"accuracy": 0.5, "macro_f1": 0.4}})
-    monkeypatch.setattr(spread, "report", lambda scores: "scored")
-    monkeypatch.setattr(sys, "argv", ["spread.py", "--seeds", "1", "2", "--runs", str(tmp_path / "runs")])
-    spread.main()
-    monkeypatch.delattr(spread, "train")  # NameError if a second call trained again
-    spread.main()
+def test_the_spread_goes_on_from_the_weights_of_its_own_seed(few, tmp_path, monkeypatch):
+    small = Recipe(dataset="drawn", preset="tiny", epochs=1, batch_size=16, precision="no")
+    for name, value in {"FIRST": small, "SECOND": replace(small, peak_lr=1e-3), "RESULTS": tmp_path}.items():
+        monkeypatch.setattr(release, name, value)
+    monkeypatch.setattr(release, "evaluate", lambda model: {"majority": SCORES})
+    command = ["spread", "--seeds", "1", "2", "--runs", str(tmp_path / "runs")]
+    main(command)
+    monkeypatch.delattr(release, "train")  # NameError if a second call trained again
+    main(command)
     for seed in (1, 2):
-        facts = json.loads((tmp_path / "results" / f"compact-restart-1-{seed}.json").read_text())
-        assert facts["recipe"]["seed"] == seed and facts["recipe"]["peak_lr"] == 1e-3 and facts["variant"] == "restart"
+        facts = read_json(tmp_path / f"compact-restart-1-{seed}.json")
+        assert (facts["variant"], facts["recipe"]["seed"], facts["recipe"]["peak_lr"]) == ("restart", seed, 1e-3)
         assert facts["recipe"]["start"] == str(tmp_path / "runs" / f"spread-first-{seed}" / "model.safetensors")
-        assert facts["start"]["recipe"]["seed"] == seed and facts["start"]["recipe"]["peak_lr"] == small.peak_lr
-        assert len(facts["history"]) == 1 and facts["test"]["majority"]["accuracy"] == 0.5
+        first = facts["start"]["recipe"]
+        assert (first["seed"], first["peak_lr"]) == (seed, small.peak_lr)
+        assert len(facts["history"]) == 1 and facts["test"] == {"majority": SCORES}
+
+
+def test_the_model_card_says_what_the_records_say(tmp_path, monkeypatch):
+    assert (SHIPPED / "README.md").read_text(encoding="utf-8") == release.card_text(), "`fervt card` writes it again"
+    for name in ("compact-ferplus.json", "compact-drawn.json"):
+        facts = read_json(SHIPPED / name)
+        facts["test"].get("majority", {})["accuracy"] = 0.1234
+        write_json(tmp_path / name, facts)
+    monkeypatch.setattr(release, "SHIPPED", tmp_path)
+    main(["card"])
+    assert "| 12.34 % |" in (tmp_path / "README.md").read_text(encoding="utf-8")

@@ -1,138 +1,118 @@
-"""The cache is written picture by picture, never read back in part, and is an ordinary safetensors file."""
+"""The cache is written face by face, never read back in part, and made again when a source changes."""
 
+import errno
 import multiprocessing
 import os
-import random
-import shutil
 import signal
-import threading
-import time
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from fervt_lib.data.cache import cached
-from safetensors.torch import load_file
-from tqdm.auto import tqdm
+from trees import ALIGNED, LABEL_FILE, copy, fail, replace, state_of
 
 from fervt_lib.data import DataError, load
+from fervt_lib.data.store import cached, open_table
 
-SHAPE = (3, 100, 100)
-COUNT = 400
+COUNT, SHAPE = 200, (3, 100, 100)
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> Path:
+def rows(count: int = COUNT, then=lambda: None):
+    """200 pictures of 30 kB, picture i filled with i; or fewer, and then something happens."""
+    yield from ((np.full(SHAPE, i, np.uint8), i) for i in range(count))
+    then()
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """A function that makes the cached table of a dataset of one file, "source"."""
     monkeypatch.setenv("FERVT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    (tmp_path / "source").write_text("a")
+    columns = [("picture", "u1", SHAPE), ("number", "i8")]
+    return lambda rows=rows: cached("made", tmp_path, [tmp_path / "source"], columns, rows)
 
 
-def write_all(write) -> dict[str, np.ndarray]:
-    """COUNT pictures of 30 kB, picture i filled with i % 256."""
-    for i in range(COUNT):
-        write(np.full(SHAPE, i % 256, np.uint8))
-    return {"odd": np.arange(COUNT) % 2 == 1, "number": np.arange(COUNT)}
+def is_whole(path: Path) -> bool:
+    table, numbers = open_table(path), np.arange(COUNT)
+    return np.array_equal(table["number"], numbers) and bool((numbers == table["picture"].T).all())
 
 
-def is_whole(table: dict[str, torch.Tensor]) -> bool:
-    expected = torch.arange(COUNT)
-    pictures = (expected % 256).to(torch.uint8)[:, None, None, None]
-    right = table["images"].shape == (COUNT, *SHAPE) and bool((table["images"] == pictures).all())
-    return right and torch.equal(table["number"], expected) and torch.equal(table["odd"], expected % 2 == 1)
+def test_rows_are_parsed_once_until_a_source_changes_or_the_cache_is_cut_short(make, tmp_path):
+    path = make()
+    assert is_whole(path) and make(lambda: pytest.fail("parsed again")) == path
+    content = path.read_bytes()
+    for left in (0, 5, 100, 3000, -1):
+        path.write_bytes(content[:left])
+        assert is_whole(make()) and path.read_bytes() == content
+    (tmp_path / "source").write_text("ab")
+    other = make()
+    assert is_whole(other) and list((tmp_path / "cache").iterdir()) == [other]
 
 
-def test_what_was_written_comes_back_and_others_can_read_it(folder, tmp_path):
-    assert is_whole(cached("made", tmp_path, "a", SHAPE, write_all))
-    (file,) = folder.iterdir()
-    assert is_whole(load_file(file))
-
-
-def test_it_is_parsed_once_until_the_fingerprint_changes(tmp_path):
-    cached("made", tmp_path, "a", SHAPE, write_all)
-    assert is_whole(cached("made", tmp_path, "a", SHAPE, lambda write: pytest.fail("parsed again")))
-    with pytest.raises(ZeroDivisionError):
-        cached("made", tmp_path, "b", SHAPE, lambda write: 1 / 0)
-
-
-def test_pictures_are_written_in_constant_memory(tmp_path):
+def test_rows_are_written_in_constant_memory(tree):
+    load("rafdb", root=tree("rafdb", "kaggle"))  # what is imported on the way does not count
+    root = tree("rafdb", "official")
     tracemalloc.start()
-    try:
-        cached("made", tmp_path, "a", SHAPE, write_all)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 1e6  # all pictures: 12 MB
-
-
-def test_an_error_half_way_leaves_nothing(folder, tmp_path):
-    def stop(write):
-        write(np.zeros(SHAPE, np.uint8))
-        raise DataError("a picture is damaged")
-
-    with pytest.raises(DataError, match="a picture is damaged"):
-        cached("made", tmp_path, "a", SHAPE, stop)
-    assert not list(folder.iterdir())
+    load("rafdb", root=root)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6  # all pictures: 2.3 MB
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_process_killed_at_any_moment_leaves_no_cache_that_is_read(folder, tmp_path):
-    start = time.perf_counter()
-    cached("timed", tmp_path, "a", SHAPE, write_all)
-    duration = time.perf_counter() - start
-    lots, parts = random.Random(0), 0
-    for attempt in range(20):
-        process = multiprocessing.get_context("fork").Process(
-            target=cached, args=(f"killed{attempt}", tmp_path, "a", SHAPE, write_all)
-        )
-        process.start()
-        time.sleep(lots.uniform(0, duration))
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        parts += len(list(folder.glob(f"killed{attempt}-*.part")))
-        parsed = []
-        table = cached(
-            f"killed{attempt}", tmp_path, "a", SHAPE, lambda write, seen=parsed: seen.append(1) or write_all(write)
-        )
-        assert is_whole(table)
-        assert parsed or not list(folder.glob(f"killed{attempt}-*.part"))  # what was read had been renamed
-    assert parts >= 5, "hardly any process was killed while it wrote"
+@pytest.mark.parametrize("count", [0, 1, 100, 199, 200])
+def test_what_a_killed_process_has_written_is_not_read_and_goes_when_it_is_old(make, tmp_path, count):
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=make, args=(lambda: rows(count, die),))
+    process.start()
+    process.join()
+    (left,) = (tmp_path / "cache").iterdir()
+    path = make()
+    assert process.exitcode == -signal.SIGKILL and is_whole(path) and left.exists()  # it may still be written
+    os.utime(left, (0, 0))
+    path.unlink()
+    assert is_whole(make()) and not left.exists()
 
 
-def prepare(root: Path) -> None:
-    tqdm.set_lock(
-        threading.RLock()
-    )  # the usual one is shared with the test: whoever is killed holding it stops that too
-    load("rafdb", root=root)
+def test_an_error_half_way_leaves_nothing_and_where_the_disk_is_to_blame_names_the_way_out(make, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    for error in (DataError("a bad picture"), KeyboardInterrupt("a bad picture")):
+        with pytest.raises(type(error), match="a bad picture"):
+            make(lambda error=error: rows(3, fail(error)))
+        assert not list(cache.iterdir())
+    monkeypatch.setattr("os.fsync", fail(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(DataError, match=f"{cache}.*No space left.*FERVT_CACHE"):
+        make()
+    assert not list(cache.iterdir())
+    cache.rmdir()
+    cache.write_text("a file")
+    with pytest.raises(DataError, match=f"{cache}.*cannot be written.*FERVT_CACHE"):
+        make()
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_dataset_whose_preparation_was_killed_50_times_loads_as_if_it_never_was(folder, rafdb_tree):
-    root, lots, parts = rafdb_tree("official"), random.Random(0), 0
-    expected = load("rafdb", root=root).images
-    shutil.rmtree(folder)
-    start = time.perf_counter()
-    load("rafdb", root=root)
-    duration = time.perf_counter() - start
-    for _ in range(50):
-        shutil.rmtree(folder)
-        process = multiprocessing.get_context("fork").Process(target=prepare, args=(root,))
-        process.start()
-        time.sleep(lots.uniform(0, duration))
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        parts += bool(list(folder.glob("*.part")))
-        assert torch.equal(load("rafdb", root=root).images, expected)
-    assert parts >= 10, "hardly any process was killed while it wrote"
-
-
-def test_what_a_killed_process_left_goes_when_it_is_old(folder, tmp_path):
-    cached("made", tmp_path, "a", SHAPE, write_all)
-    (file,) = folder.iterdir()
-    old, new = file.with_suffix(".1.part"), file.with_suffix(".2.part")
-    for part in (old, new):
-        part.write_bytes(b"half")
-    os.utime(old, (0, 0))
-    cached("made", tmp_path, "b", SHAPE, write_all)
-    assert sorted(folder.iterdir()) == sorted([file, new])  # the other may still be written
+@pytest.mark.parametrize(
+    ("name", "layout", "change"),
+    [
+        ("fer2013", "csv", replace("fer2013.csv", "PublicTest", "PrivateTest")),
+        ("ferplus", "csv", replace("fer2013new.csv", "0,1,0,0,9,", "9,1,0,0,0,")),
+        ("ferplus", "pictures", copy("data/FER2013Test/fer0000006.png", "data/FER2013Test/fer0000007.png")),
+        ("rafdb", "official", copy(ALIGNED.format("test_00003"), ALIGNED.format("test_00002"))),
+        ("rafdb", "official", replace(LABEL_FILE, "test_00001.jpg 3", "test_00001.jpg 4")),
+        ("ckplus", "ck48", copy("CK+48/anger/S029_001_00000004.png", "CK+48/anger/S005_001_00000004.png")),
+    ],
+)
+def test_a_dataset_is_parsed_again_when_a_file_changes_and_only_then(tree, monkeypatch, tmp_path, name, layout, change):
+    root = tree(name, layout)
+    before, cache = load(name, "test", root=root), state_of(tmp_path / "cache")
+    root.with_name("link").symlink_to(root)
+    monkeypatch.chdir(root.parent)
+    monkeypatch.setenv("HOME", str(root.parent))
+    for other in (root, "link", root.name, f"~/{root.name}"):
+        assert torch.equal(load(name, "test", root=other).images, before.images)
+    assert state_of(tmp_path / "cache") == cache
+    change(root)
+    after = load(name, "test", root=root)
+    assert not (torch.equal(after.labels, before.labels) and torch.equal(after.images, before.images))

@@ -15,7 +15,7 @@ import torch
 from fervt_lib import CheckpointError, FervtError, cli
 from fervt_lib.data import Augment, Faces
 from fervt_lib.evaluation import predict
-from fervt_lib.model import PRESETS, fervt_compact, load_weights, read_safetensors, save_weights, write_safetensors
+from fervt_lib.model import PRESETS, load_weights, read_safetensors, write_safetensors
 from fervt_lib.training import LossError, Recipe, _Run, read_recipe, to_model_input, train
 
 RECIPE = Recipe(dataset="random", preset="tiny", epochs=3, batch_size=32, precision="no")  # 3 steps an epoch
@@ -89,22 +89,6 @@ def test_a_run_killed_mid_epoch_and_resumed_ends_with_the_same_weights(unbroken,
     assert [entry["epoch"] for entry in history] == [1, 2, 3]
 
 
-def test_a_run_with_a_constant_rate_goes_on_where_it_stopped(tmp_path):
-    def stop(epoch, model):
-        if epoch == 2:
-            raise KeyboardInterrupt  # before the checkpoint of epoch 2
-
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "stopped", hooks={"on_epoch_end": stop}, schedule="constant")
-    resumed, unbroken = (run(tmp_path / name, schedule="constant") for name in ("stopped", "unbroken"))
-    assert not differing(resumed, unbroken)
-
-
-def test_the_same_seed_gives_the_same_weights_and_another_others(unbroken, tmp_path):
-    assert not differing(run(tmp_path / "same"), unbroken)
-    assert differing(run(tmp_path / "other", seed=1), unbroken)
-
-
 def test_a_finished_run_leaves_its_model_and_is_not_trained_again(unbroken, folder):
     assert {file.name for file in folder.iterdir()} == {"checkpoint.safetensors", "model.safetensors", "model.json"}
     facts = json.loads((folder / "model.json").read_text())
@@ -116,18 +100,14 @@ def test_a_finished_run_leaves_its_model_and_is_not_trained_again(unbroken, fold
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"preset": "paper"}, {"epochs": 4}, {"targets": "hard"}])
-def test_a_checkpoint_of_another_recipe_is_refused(unbroken, folder, change):
+def test_a_checkpoint_of_another_recipe_is_refused(unbroken, folder, tmp_path, change):
     with pytest.raises(CheckpointError, match=f"checkpoint.safetensors comes from another recipe.*{min(change)}"):
         run(folder, **change)
+    if "seed" in change:  # in a folder of its own it trains other weights
+        assert differing(run(tmp_path, **change), unbroken)
 
 
-def test_plain_weights_are_not_the_checkpoint_of_a_run(tmp_path):
-    save_weights(fervt_compact(), tmp_path / "checkpoint.safetensors", "compact", {})
-    with pytest.raises(CheckpointError, match="checkpoint.safetensors"):
-        run(tmp_path)
-
-
-@pytest.mark.parametrize("left", [0, 100, 1_000_000])
+@pytest.mark.parametrize("left", [0, 1_000_000])
 def test_a_checkpoint_cut_short_is_refused(unbroken, folder, tmp_path, left):
     file = tmp_path / "checkpoint.safetensors"
     file.write_bytes((folder / file.name).read_bytes()[:left])
@@ -177,15 +157,6 @@ def test_a_choice_that_does_not_exist_is_refused_when_the_recipe_is_made(wrong):
         Recipe(**wrong)
 
 
-def test_too_few_faces_for_a_batch_are_refused(tmp_path):
-    with pytest.raises(FervtError, match="96 faces make no batch of 97"):
-        run(tmp_path, batch_size=97)
-
-
-def test_hard_targets_train_another_model_than_votes(tmp_path):
-    assert differing(*(short_run(tmp_path / targets, targets=targets) for targets in ("hard", "votes")))
-
-
 def test_a_constant_schedule_keeps_the_rate_and_one_cycle_does_not(tmp_path, monkeypatch):
     used, step = [], _Run.step
 
@@ -195,18 +166,9 @@ def test_a_constant_schedule_keeps_the_rate_and_one_cycle_does_not(tmp_path, mon
 
     monkeypatch.setattr(_Run, "step", noted)
     for schedule in ("constant", "one-cycle"):
-        run(tmp_path / schedule, schedule=schedule, peak_lr=3e-4, epochs=2)
-    assert used[:6] == [3e-4] * 6
-    assert len(set(used[6:])) == 6 and max(used[6:]) <= 3e-4
-
-
-def test_a_young_average_follows_the_weights_and_an_old_one_is_slow(tmp_path):
-    # After 9 steps an average of the constant decay 0.998 would be 98 % the random weights that the run began with.
-    name = "transformer.head.weight"
-    begin = run(tmp_path / "begin", peak_lr=1e-12)[name]
-    slow, last = (run(tmp_path / str(decay), ema_decay=decay)[name] for decay in (0.998, 0.0))
-    assert (slow - begin).norm() > 0.3 * (last - begin).norm()
-    assert not torch.equal(slow, last)
+        run(tmp_path / schedule, schedule=schedule, peak_lr=3e-4, epochs=1)
+    assert used[:3] == [3e-4] * 3
+    assert len(set(used[3:])) == 3 and max(used[3:]) <= 3e-4
 
 
 # --- what a run can be given -------------------------------------------------------------------------------------
@@ -262,6 +224,8 @@ def test_an_augmentation_of_your_own_is_used_and_recorded(tmp_path, monkeypatch)
     assert len(seen) == 9 and not any(seen)
     recorded = json.loads((tmp_path / "model.json").read_text())["augmentation"]
     assert recorded["class"] == "Black" and recorded["flip"] == 0.25
+    with pytest.raises(FervtError, match="96 faces make no batch of 97"):
+        run(tmp_path / "large", batch_size=97)
 
 
 def test_a_run_can_go_on_from_the_weights_of_another(unbroken, folder, tmp_path):

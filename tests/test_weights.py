@@ -110,9 +110,5 @@ def check_promises(name: str) -> None:
     assert (confusion - torch.tensor(meta["confusion"])).abs().sum() <= 12
 
 
-def test_shipped_ferplus_weights_score_what_they_promise(real_ferplus):
-    check_promises("ferplus")
-
-
 def test_shipped_drawn_weights_score_what_they_promise():
     check_promises("drawn")

@@ -9,8 +9,6 @@ from PIL import Image
 
 from fervt_lib.data import CK48_FOLDERS, CKPLUS_CODES, VOTE_COLUMNS
 
-# --- FER2013 and FER+ ------------------------------------------------------------------------------------------------
-
 USAGE = ["Training"] * 4 + ["PublicTest"] * 2 + ["PrivateTest"] * 2
 EMOTION_CODES = [3, 6, 0, 1, 2, 4, 5, 0]  # FER2013's codes
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 48, 48), dtype=np.uint8)
@@ -28,17 +26,12 @@ VOTES = [  # one face a row, in the order of VOTE_COLUMNS
 
 def write_fer2013(root: Path, layout: str) -> None:
     """The eight faces in one table: "csv", "gz" or Kaggle's "icml"."""
-    root.mkdir(parents=True)
-    pixels = (" ".join(map(str, face.ravel())) for face in PIXELS)
-    faces = list(zip(EMOTION_CODES, USAGE, pixels, strict=True))
-    if layout == "icml":
-        text = "emotion, Usage, pixels\n" + "".join(f"{e},{u},{p}\n" for e, u, p in faces)
-    else:
-        text = "emotion,pixels,Usage\n" + "".join(f"{e},{p},{u}\n" for e, u, p in faces)
-    if layout == "gz":
-        (root / "fer2013.csv.gz").write_bytes(gzip.compress(text.encode()))
-    else:
-        (root / {"csv": "fer2013.csv", "icml": "icml_face_data.csv"}[layout]).write_text(text)
+    root.mkdir(parents=True, exist_ok=True)
+    row = "{0},{1},{2}\n" if layout == "icml" else "{0},{2},{1}\n"
+    faces = [row.format(EMOTION_CODES[i], USAGE[i], " ".join(map(str, PIXELS[i].ravel()))) for i in range(8)]
+    text = "".join([row.format("emotion", " Usage", " pixels"), *faces]).encode()
+    name = {"csv": "fer2013.csv", "gz": "fer2013.csv.gz", "icml": "icml_face_data.csv"}[layout]
+    (root / name).write_bytes(gzip.compress(text) if layout == "gz" else text)
 
 
 def write_ferplus(root: Path, layout: str) -> None:
@@ -57,11 +50,8 @@ def write_ferplus(root: Path, layout: str) -> None:
         (folder / "label.csv").write_text("".join(lines))
 
 
-# --- CK+ -------------------------------------------------------------------------------------------------------------
-
 SUBJECTS = (5, 10, 11, 14, 22, 26, 28, 29, 32, 34, 999)  # eleven: the last is dealt to fold 0 again
 CODE_OF = {subject: 1 + i % 7 for i, subject in enumerate(SUBJECTS)}
-FRAMES = range(1, 7)
 
 
 def gray(subject: int, frame: int) -> int:
@@ -69,91 +59,82 @@ def gray(subject: int, frame: int) -> int:
 
 
 def write_ckplus(root: Path, layout: str) -> None:
-    """A sequence of each subject, "official" or "ck48"; officially one more, without a label."""
+    """A sequence of each subject with its peak in frame 6, "official" or "ck48"; officially one more has no label."""
     folder_of = {expression: folder for folder, expression in CK48_FOLDERS.items()}
+    official = layout == "official"
     for subject, code in CODE_OF.items():
         name, sequence = f"S{subject:03}_001", f"S{subject:03}/001"
-        if layout == "official":
-            folder, frames, size = root / "cohn-kanade-images" / sequence, FRAMES, (96, 72)
+        folder = root / (f"cohn-kanade-images/{sequence}" if official else f"CK+48/{folder_of[CKPLUS_CODES[code]]}")
+        folder.mkdir(parents=True, exist_ok=True)
+        for frame in range(1, 8) if official else range(4, 7):
+            picture = Image.new("L", (96, 72) if official else (48, 48), gray(subject, frame))
+            picture.convert("RGB" if subject == 999 else "L").save(folder / f"{name}_{frame:08}.png")
+        if official:
             (root / "Emotion" / sequence).mkdir(parents=True)
             (root / "Emotion" / sequence / f"{name}_00000006_emotion.txt").write_text(f"   {code}.0000000e+00\n")
-        else:
-            folder, frames, size = root / "CK+48" / folder_of[CKPLUS_CODES[code]], FRAMES[-3:], (48, 48)
-        folder.mkdir(parents=True, exist_ok=True)
-        mode = "RGB" if subject == 999 and layout == "official" else "L"
-        for frame in frames:
-            Image.new("L", size, gray(subject, frame)).convert(mode).save(folder / f"{name}_{frame:08}.png")
-    if layout == "official":
-        (root / "cohn-kanade-images/S005/002").mkdir()
+    if official:
         (root / "Emotion/S005/002").mkdir()
-        Image.new("L", (96, 72)).save(root / "cohn-kanade-images/S005/002/S005_002_00000001.png")
 
-
-# --- RAF-DB ----------------------------------------------------------------------------------------------------------
 
 CODES = {"train": [code for code in range(1, 8) for _ in range(10)], "test": [3, 7, 1, 2, 6, 5, 4]}
-ALIGNED, LABEL_FILE = "basic/Image/aligned", "basic/EmoLabel/list_patition_label.txt"
+ALIGNED, UNPACKED = "basic/Image/aligned/{}_aligned.jpg", "DATASET/{1}/{2}/{0}_aligned.jpg"
+LABEL_FILE = "basic/EmoLabel/list_patition_label.txt"
 
 
 def picture(number: int) -> Image.Image:
-    """One colour each, all three channels of another brightness."""
-    return Image.new("RGB", (100, 100), (number, 100, 250 - number))
+    """One colour each above black, all three channels of another brightness."""
+    return Image.new("RGB", (100, 48), (number, 100, 250 - number)).crop((0, 0, 100, 100))
 
 
 def write_rafdb(root: Path, layout: str) -> None:
     """70 train and 7 test faces, "official" or "kaggle"."""
-    rows = []
     for split, codes in CODES.items():
         for number, code in enumerate(codes, 1):
-            folder = root / (ALIGNED if layout == "official" else f"DATASET/{split}/{code}")
-            folder.mkdir(parents=True, exist_ok=True)
-            picture(number).save(folder / f"{split}_{number:05}_aligned.jpg", quality=95)
-            rows.append(f"{split}_{number:05}.jpg {code}\n")
+            file = root / (ALIGNED if layout == "official" else UNPACKED).format(f"{split}_{number:05}", split, code)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            picture(number).save(file, quality=95)
     if layout == "official":
         (root / LABEL_FILE).parent.mkdir()
+        rows = [f"{split}_{i:05}.jpg {code}\n" for split, codes in CODES.items() for i, code in enumerate(codes, 1)]
         (root / LABEL_FILE).write_text("".join(rows))
 
 
 WRITERS = {"fer2013": write_fer2013, "ferplus": write_ferplus, "ckplus": write_ckplus, "rafdb": write_rafdb}
-
-# --- damage ----------------------------------------------------------------------------------------------------------
-
-
-def replace(file: str, old: str, new: str, count: int = 1) -> Callable[[Path], object]:
-    """The damages of this kind are functions of the dataset's folder; `file` is named below it."""
-
-    def damage(root: Path) -> None:
-        text = (root / file).read_text()
-        assert old in text
-        (root / file).write_text(text.replace(old, new, count))
-
-    return damage
+Change = Callable[[Path], object]  # of the dataset in a folder
 
 
-def cut(file: str, bytes_gone: int) -> Callable[[Path], object]:
-    return lambda root: (root / file).write_bytes((root / file).read_bytes()[:-bytes_gone])
+def change(file: str, edit: Callable[[bytes], bytes]) -> Change:
+    return lambda root: (root / file).write_bytes(edit((root / file).read_bytes()))
 
 
-def write(file: str, content: str | bytes | Image.Image) -> Callable[[Path], object]:
-    def damage(root: Path) -> None:
-        if isinstance(content, Image.Image):
-            content.save(root / file)
-        else:
-            (root / file).write_bytes(content.encode() if isinstance(content, str) else content)
-
-    return damage
+def cut(file: str, bytes_gone: int) -> Change:
+    return change(file, lambda data: data[:-bytes_gone])
 
 
-def remove(file: str) -> Callable[[Path], object]:
+def replace(file: str, old: str, new: str, count: int = 1) -> Change:
+    def edit(data: bytes) -> bytes:
+        assert old.encode() in data
+        return data.replace(old.encode(), new.encode(), count)
+
+    return change(file, edit)
+
+
+def write(file: str, content: bytes | Image.Image) -> Change:
+    is_image = isinstance(content, Image.Image)
+    return lambda root: content.save(root / file) if is_image else (root / file).write_bytes(content)
+
+
+def remove(file: str) -> Change:
     return lambda root: (root / file).unlink()
 
 
-def copy(file: str, to: str) -> Callable[[Path], object]:
+def copy(file: str, to: str) -> Change:
     return lambda root: (root / to).write_bytes((root / file).read_bytes())
 
 
-def rename(file: str, to: str) -> Callable[[Path], object]:
-    return lambda root: (root / file).rename(root / to)
+def fail(error: BaseException) -> Callable:
+    """A function that raises the error, whatever it is called with."""
+    return lambda *_, **__: (_ for _ in ()).throw(error)
 
 
 def state_of(root: Path) -> dict[Path, tuple[int, int]]:

@@ -123,8 +123,8 @@ def load_ferplus(split: str = "train", protocol: str = "majority", root: str | P
     root = find_root(FERPLUS.folder, root)
     path, raw_votes, named, splits = _join(*pair) if (pair := _pair_of_tables(root)) else _read_folders(root)
     rows = torch.from_numpy(np.flatnonzero(splits == SPLITS.index(split)))
-    raw_votes = torch.from_numpy(raw_votes)[rows]
-    kept, votes = choose_faces(raw_votes, torch.from_numpy(named)[rows], protocol)
+    raw_votes = torch.tensor(raw_votes)[rows]
+    kept, votes = choose_faces(raw_votes, torch.tensor(named)[rows], protocol)
     return Faces(Pictures(path, rows[kept]), votes, raw_votes[kept], rows[kept], protocol, "ferplus")
 
 

@@ -1,4 +1,4 @@
-"""A JupyterLab and a browser for the session, a page for each notebook, and a table of latencies at the end."""
+"""A JupyterLab and a browser for the session, pages for the notebooks, and a table of latencies at the end."""
 
 import json
 import os
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from lab import Lab, Notebook, start_lab
-from playwright.sync_api import Browser, Error, Playwright, sync_playwright
+from playwright.sync_api import Browser, Error, sync_playwright
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+PAIRS = [NAMES[i : i + 2] for i in range(0, len(NAMES), 2)]  # two run at a time
 SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # No sandbox: it does not start for root. The rest keeps the browser off the network and the screen.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
@@ -27,10 +29,11 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     rows = config.stash[LATENCIES]
     if rows:
         terminalreporter.section("from key press to new picture")
-        terminalreporter.line(f"{'median':>9} {'slowest':>9} {'limit':>9} {'presses':>7}  control")
+        terminalreporter.line(f"{'median':>9} {'slowest':>9} {'limit':>9} {'presses':>7} {'slowness':>8}  control")
     for row in rows:
         times = " ".join(f"{row.get(key, float('nan')):6.0f} ms" for key in ("median", "slowest", "limit"))
-        terminalreporter.line(f"{times} {row['presses']:7}  {row['picture']}: {row['control']}")
+        name = f"{row['picture']}: {row['control']}"
+        terminalreporter.line(f"{times} {row['presses']:7} {row['slowness']:8.1f}  {name}")
 
 
 @pytest.fixture(scope="session")
@@ -52,20 +55,18 @@ def latencies(artefacts: Path, pytestconfig: pytest.Config) -> Iterator[list[dic
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Headless Chromium: the system's or playwright's own."""
+    paths, reasons = [*filter(None, map(shutil.which, SYSTEM_BROWSERS)), None], []  # None: playwright's own
     with sync_playwright() as playwright:
-        browser = _launch(playwright)
+        for path in paths:
+            try:
+                browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+                break
+            except Error as error:
+                reasons.append(error.message.splitlines()[0])
+        else:
+            pytest.skip(f"no Chromium: `.venv/bin/playwright install chromium` or your system's package ({reasons[0]})")
         yield browser
         browser.close()
-
-
-def _launch(playwright: Playwright) -> Browser:
-    reasons = []
-    for path in (*filter(None, map(shutil.which, SYSTEM_BROWSERS)), None):  # None: playwright's own
-        try:
-            return playwright.chromium.launch(executable_path=path, args=FLAGS)
-        except Error as error:
-            reasons.append(error.message.splitlines()[0])
-    return pytest.skip(f"no Chromium: `.venv/bin/playwright install chromium` or your system's package ({reasons[0]})")
 
 
 @pytest.fixture(scope="session")
@@ -75,8 +76,8 @@ def lab(browser: Browser, artefacts: Path, tmp_path_factory: pytest.TempPathFact
         yield lab
 
 
-@pytest.fixture(scope="session", params=sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
-def notebook(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Notebook]:
-    """One notebook after Run All Cells. pytest does all tests of one before it opens the next."""
-    with lab.run(request.param.name) as notebook:
-        yield notebook
+@pytest.fixture(scope="session", params=PAIRS, ids="+".join)
+def notebooks(request: pytest.FixtureRequest, lab: Lab) -> Iterator[list[Notebook]]:
+    """Two notebooks after Run All Cells. pytest does all tests of them before it opens the next."""
+    with lab.run(*request.param) as notebooks:
+        yield notebooks

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from checks import click_faults, keyboard_faults, latency_faults, latency_row, mouse_faults, page_faults
+from checks import control_faults, in_place, mouse_faults, page_faults
 from lab import Notebook
 
 # After these controls the compact model has to run again. All others only draw.
@@ -12,32 +12,23 @@ RUNS_MODEL = {
 }
 
 
-def test_all_cells_run_and_all_pictures_show(notebook: Notebook, artefacts: Path):
-    notebook.show_top()
-    notebook.page.screenshot(path=artefacts / f"{notebook.name}.png")
-    assert page_faults(notebook) == []
+def test_all_cells_run_and_all_pictures_show(notebooks: list[Notebook], artefacts: Path):
+    for notebook in notebooks:
+        notebook.page.screenshot(path=artefacts / f"{notebook.name}.png")
+        for live in notebook.lives:
+            live.box.screenshot(path=artefacts / f"{live.name.replace(' ', '-')}.png")
+    assert [fault for notebook in notebooks for fault in page_faults(notebook)] == []
 
 
-def test_latency(notebook: Notebook, latencies: list[dict]):
-    rows = [
-        latency_row(live, control, runs_model=control.label in RUNS_MODEL.get(notebook.name, ()))
-        for live in notebook.lives
-        for control in live.controls
-    ]
-    latencies += rows
-    assert latency_faults(rows) == []
-
-
-def test_keyboard(notebook: Notebook):
-    assert [fault for live in notebook.lives for fault in keyboard_faults(live)] == []
-
-
-def test_mouse(notebook: Notebook, artefacts: Path):
-    faults = [fault for live in notebook.lives for fault in mouse_faults(live)]
-    for live in notebook.lives:
-        live.box.screenshot(path=artefacts / f"{live.name.replace(' ', '-')}.png")
+def test_every_control_draws_new_pictures_in_time(notebooks: list[Notebook], latencies: list[dict]):
+    faults = []
+    for notebook in notebooks:
+        runs_model = RUNS_MODEL.get(notebook.name, set())
+        for live in notebook.lives:
+            faults += in_place(live, control_faults(live, latencies, runs_model))
     assert faults == []
 
 
-def test_clicks(notebook: Notebook):
-    assert [fault for live in notebook.lives if live.clickable() for fault in click_faults(live)] == []
+def test_every_slider_follows_the_mouse_and_clicks_count(notebooks: list[Notebook]):
+    lives = [live for notebook in notebooks for live in notebook.lives]
+    assert [fault for live in lives for fault in in_place(live, mouse_faults(live))] == []
