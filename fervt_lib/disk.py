@@ -72,7 +72,8 @@ def _remove(part: Path) -> None:
     if part.is_dir():
         shutil.rmtree(part)
     else:
-        part.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            part.unlink()
 
 
 def write_json(path: Path, facts: dict) -> None:

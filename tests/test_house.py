@@ -1,4 +1,4 @@
-"""The house is in order: dependencies named once, layers in one direction, notebooks run, no large files."""
+"""The house is in order: dependencies named once, arrows in one direction, notebooks run, no large files."""
 
 import ast
 import re
@@ -7,122 +7,105 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.util import resolve_name
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-LIBRARY = ROOT / "fervt_lib"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image", "IPython": "ipython"}  # where the import has another name
+PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image"}  # where the import has another name
+# What each layer of the library, and each package beside it, may import from the others.
+LAYERS = {"drawn_faces": "", "disk": "", "data": "disk drawn_faces", "model": "disk", "plots": "", "widgets": ""}
+LAYERS |= {"evaluation": "disk data model", "explain": "disk data model", "training": "disk data model evaluation"}
+LAYERS |= {"cli": "disk data model evaluation explain training", "__main__": "cli", "__init__": "disk model"}
+LAYERS |= {"fervt_course": f"fervt_lib {LAYERS['cli']}"}
+# The library where nothing is installed that only the course or the command line brings.
+WITHOUT_COURSE = """
+import sys
+from importlib.metadata import Distribution, PackageNotFoundError
+ABSENT = ("captum", "ipyevents", "IPython", "ipywidgets", "jupyterlab", "matplotlib", "skimage", "tyro")
+found = Distribution.from_name
 
-# What each part of the library may import from the rest of it; `__init__` offers what it likes.
-MAY_IMPORT = {
-    "data": set(),
-    "model": set(),
-    "plots": set(),
-    "evaluation": {"data", "model"},
-    "training": {"data", "model", "evaluation"},
-    "faults": {"data", "model"},
-    "ablation": {"data", "model", "evaluation", "training", "faults"},
-    "protocol": {"data", "model", "evaluation", "training", "ablation"},
-    "explain": {"data", "model"},
-    "widgets": {"explain", "plots"},
-    "checks": {"data", "model", "evaluation", "explain"},
-    "__init__": {"data", "model", "plots", "evaluation", "training", "explain", "widgets", "checks"},
-}
+def refuse(name, *_, error=ModuleNotFoundError):
+    if name.split(".")[0] in ABSENT:
+        raise error(f"no {name}", name=name)
 
-
-def imports(source: str, package: str) -> Iterator[str]:
-    """Every module that `source`, a module of `package`, imports, by its full name; inside functions too."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
-            module = ".".join([*above, *([node.module] if node.module else [])])
-            if module == "fervt_lib":  # `from . import plots` names a part only in what it imports
-                yield from (f"fervt_lib.{alias.name}" for alias in node.names)
-            else:
-                yield module
+sys.meta_path.insert(0, type("Absent", (), {"find_spec": staticmethod(refuse)}))
+Distribution.from_name = lambda name: refuse(name, error=PackageNotFoundError) or found(name)
+import fervt_lib, fervt_lib.data, fervt_lib.training, fervt_lib.evaluation, fervt_lib.explain
+"""
 
 
-def library_imports() -> Iterator[tuple[Path, str]]:
-    """Every pair of a library file, relative to the library, and a module that it imports."""
-    for path in sorted(LIBRARY.rglob("*.py")):
-        package = ".".join(path.relative_to(ROOT).parent.parts)
-        for module in imports(path.read_text(encoding="utf-8"), package):
-            yield path.relative_to(LIBRARY), module
+def layer(module: str) -> str:
+    """The row of LAYERS that a module belongs to; the top package for all that is in none."""
+    top, *rest = module.split(".")
+    return rest[0] if top == "fervt_lib" and rest and rest[0] in LAYERS else top
 
 
-def requirement_names(requirements: list[str]) -> set[str]:
-    return {Requirement(line).name.lower() for line in requirements}
+def imports() -> Iterator[tuple[Path, str, str, bool]]:
+    """All imports: the file, its layer, what is imported by its full name, and whether importing the file does that."""
+    for path in (path for top in ("drawn_faces", "fervt_lib", "fervt_course") for path in (ROOT / top).rglob("*.py")):
+        *package, name = path.relative_to(ROOT).with_suffix("").parts
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                start = "." * getattr(node, "level", 0) + (getattr(node, "module", "") or "")
+                base = f"{resolve_name(start, '.'.join(package))}." if start else ""
+                where = layer(".".join([*package, name]))
+                yield from ((path, where, base + alias.name, node in tree.body) for alias in node.names)
 
 
 def test_conda_environment_is_the_pip_environment():
     packages = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
-    python = PROJECT["requires-python"]
-    assert packages == [f"python{python}", "pip", {"pip": ["-e .[test]"]}]
-    assert python == ">=3.11"
-    assert requirement_names(PROJECT["optional-dependencies"]["test"]) >= {"nbval", "pytest", "ruff"}
+    assert packages == [f"python{PROJECT['requires-python']}", "pip", {"pip": ["-e .[course,test]"]}]
 
 
-def test_imports_are_declared_dependencies():
-    declared = requirement_names(PROJECT["dependencies"]) | {"fervt_lib"}
-    tops = {(path, module.split(".")[0]) for path, module in library_imports()}
-    foreign = {(path, PACKAGE_OF.get(top, top)) for path, top in tops if top not in sys.stdlib_module_names}
-    assert foreign, "no import was found"
-    undeclared = sorted(f"{path} imports {name}" for path, name in foreign if name not in declared)
-    assert not undeclared
+def test_imports_are_declared_and_those_of_the_course_stay_in_its_layers():
+    lists = PROJECT["dependencies"], PROJECT["optional-dependencies"]["course"]
+    core, course = ({Requirement(line).name for line in lines} for lines in lists)
+    used, wrong = set(), []
+    for path, where, module, at_once in imports():
+        top = module.split(".")[0]
+        allowed = {"numpy", "pillow"} if where == "drawn_faces" else core - {"tyro"}
+        if where in ("plots", "widgets") or (path.name == "crop.py" and not at_once):
+            allowed |= course
+        if where in ("cli", "fervt_course"):
+            allowed |= {"tyro"}
+        used.add(PACKAGE_OF.get(top, top.lower()))
+        if PACKAGE_OF.get(top, top.lower()) not in allowed | {"fervt_lib", *LAYERS} | sys.stdlib_module_names:
+            wrong.append(f"{path} imports {module}")
+    assert wrong == [] and core <= used
 
 
-def test_layers_point_in_one_direction():
-    wrong, seen = [], set()
-    for path, module in library_imports():
-        part = path.parts[0].removesuffix(".py")
-        assert part in MAY_IMPORT, f"fervt_lib/{path} is in no layer: give it one in MAY_IMPORT"
-        names = module.split(".")
-        if names[0] == "fervt_lib" and len(names) > 1 and names[1] not in MAY_IMPORT[part] | {part}:
-            wrong.append(f"fervt_lib/{path} imports {module}")
-        seen.add(part)
-    assert seen >= {"data", "model", "training"}
-    assert not wrong
+def test_the_library_needs_nothing_of_the_course():
+    subprocess.run([sys.executable, "-c", WITHOUT_COURSE], check=True)
 
 
-@pytest.mark.parametrize(
-    ("line", "module"),
-    [
-        ("from .data import load", "fervt_lib.data"),
-        ("from . import plots", "fervt_lib.plots"),
-        ("def f():\n    import fervt_lib.model.grid", "fervt_lib.model.grid"),
-        ("from fervt_lib import widgets", "fervt_lib.widgets"),
-    ],
-)
-def test_every_way_to_import_is_seen(line, module):
-    assert list(imports(line, "fervt_lib")) == [module]
+def test_arrows_point_in_one_direction():
+    found = list(imports())
+    others = {where: {"fervt_lib", *LAYERS} - {where, *LAYERS[where].split()} for _, where, *_ in found}
+    assert [f"{path} imports {module}" for path, where, module, _ in found if layer(module) in others[where]] == []
+    assert others.keys() == LAYERS.keys()
 
 
-def test_import_from_the_package_above_is_seen():
-    assert list(imports("from ..data.labels import USAGES", "fervt_lib.model")) == ["fervt_lib.data.labels"]
-    assert list(imports("from .grid import spread", "fervt_lib.model")) == ["fervt_lib.model.grid"]
+def test_only_notebook_06_uses_the_faults():
+    sources = {
+        path.stem: [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code"] for path in NOTEBOOKS
+    }
+    line = re.compile(r"^(import|from) .*\bfaults\b", re.MULTILINE)
+    assert [name[:2] for name in sources if any(map(line.search, sources[name]))] == ["06"]
 
 
 def test_no_tracked_file_is_over_10_mb():
     if not (ROOT / ".git").exists():
         pytest.skip("not a git clone")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
-    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
-    assert paths
-    assert not [str(path) for path in paths if path.is_file() and path.stat().st_size > 10 * 2**20]
-
-
-def test_notebooks_are_there_in_order():
-    numbers = [int(re.match(r"\d\d", path.name).group()) for path in NOTEBOOKS]
-    assert numbers, "no notebook"
-    assert numbers == sorted(set(numbers)), "two notebooks with one number"
+    paths = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).rstrip("\0").split("\0")
+    assert [path for path in paths if (ROOT / path).is_file() and (ROOT / path).stat().st_size > 10 * 2**20] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from ..disk import DataError, check_choice
 from .crop import crop_face
-from .faces import ALL, SPLITS, SUBJECTS, Dataset, Faces, Layout, Pictures, known_counts, not_found, unanimous
+from .faces import ALL, SPLITS, SUBJECTS, Dataset, Faces, Layout, NotFoundError, Pictures, known_counts, unanimous
 from .files import find_root, list_folder, list_pictures, read_picture, read_text
 from .labels import CK48_FOLDERS, CKPLUS_CODES, EXPRESSIONS
 from .store import cached, open_table
@@ -82,12 +82,12 @@ def load_ckplus(
     if classes == 8 and not is_official:
         needed = "8 classes need the official layout, cohn-kanade-images with Emotion, whose first frames are neutral"
         raise DataError(f"{root} is CK+48, which has no neutral faces: {needed}. {CKPLUS.how_to_get}")
-    columns = [("picture", "u1", (1, SIDE, SIDE)), ("found", "?")]
-    path = cached("ckplus", root, [frame.path for frame in frames], columns, lambda: _read(frames, is_official))
     subjects, sequences, labels = torch.tensor([frame[1:] for frame in frames]).unbind(1)
-    rows = _rows_of(split, subjects, fold)
+    rows = _rows_of(split, subjects, fold, root)
     if classes == 7:
         rows = rows[labels[rows] != NEUTRAL]
+    columns = [("picture", "u1", (1, SIDE, SIDE)), ("found", "?")]
+    path = cached("ckplus", root, [frame.path for frame in frames], columns, lambda: _read(frames, is_official))
     found = open_table(path)["found"][rows.numpy()]
     if squares := int((~found).sum()):
         text = f"CK+ {split}: no face was found in {squares} of {len(found)} pictures; they show the centre square"
@@ -114,11 +114,11 @@ def ckplus_layout(root: Path) -> Layout:
     return Layout("CK+48", CK48_COUNTS, paths, size=(SIDE, SIDE))
 
 
-def _rows_of(split: str, subjects: Tensor, fold: int) -> Tensor:
+def _rows_of(split: str, subjects: Tensor, fold: int, root: Path) -> Tensor:
     """The frames of a split, ascending."""
     people, order = subjects.unique(return_inverse=True)
     if split != ALL and len(people) < FOLDS:
-        raise DataError(f"CK+ of {len(people)} subjects, too few for {FOLDS} folds: incomplete. {CKPLUS.how_to_get}")
+        raise DataError(f"{root}: {len(people)} subjects, too few for {FOLDS} folds: incomplete. {CKPLUS.how_to_get}")
     distance = (order - fold) % FOLDS
     chosen = {"test": distance == 0, "validation": distance == 1, "train": distance > 1, ALL: distance >= 0}[split]
     return chosen.nonzero().squeeze(1)
@@ -140,7 +140,7 @@ def _find(root: Path) -> tuple[list[Frame], bool]:
     for folder in (root, root / "CK+48"):
         if any((folder / name).is_dir() for name in CK48_FOLDERS):
             return _ck48(folder), False
-    raise not_found(CKPLUS, root)
+    raise NotFoundError(CKPLUS, root)
 
 
 def _frame(path: Path, label: int) -> Frame:

@@ -161,10 +161,12 @@ class Dataset:
     """the faces as they are given out: the splits that make up each part"""
 
 
-def not_found(dataset: Dataset, root: Path) -> DataError:
-    """The error for a folder that holds no layout of a dataset."""
-    look = f"`fervt data {dataset.name}` tells what is there instead. With no download: load('drawn')."
-    return DataError(f"no {dataset.title} in {root}. {dataset.how_to_get} {look}")
+class NotFoundError(DataError):
+    """A folder holds no layout of a dataset."""
+
+    def __init__(self, dataset: Dataset, root: Path):
+        look = f"`fervt data {dataset.name}` tells what is there instead. With no download: load('drawn')."
+        super().__init__(f"no {dataset.title} in {root}. {dataset.how_to_get} {look}")
 
 
 def known_counts(part: str, counts: str, **more: int) -> Counts:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..disk import DataError, check_choice
-from .faces import ALL, SPLITS, Dataset, Faces, Layout, Pictures, known_counts, not_found, unanimous
+from .faces import ALL, SPLITS, Dataset, Faces, Layout, NotFoundError, Pictures, known_counts, unanimous
 from .files import code_of, find_root, list_folder, match_names, read_picture, read_table
 from .labels import EXPRESSIONS, FER2013_CODES, USAGES, VOTE_COLUMNS
 from .store import cached, open_table
@@ -27,6 +27,7 @@ VOTE_FILES = ("fer2013new.csv", "fer2013new.csv.gz")
 PICTURE_FOLDERS = ("FER2013Train", "FER2013Valid", "FER2013Test")  # in the order of SPLITS
 SPLIT_CODES = {usage: SPLITS.index(split) for split, usage in USAGES.items()}
 LABELS = {str(code): EXPRESSIONS.index(name) for code, name in enumerate(FER2013_CODES)}
+PROTOCOLS = ("majority", "argmax")
 PICTURE = ("picture", "u1", (1, SIDE, SIDE))
 
 
@@ -67,7 +68,7 @@ def _first(root: Path, names: tuple[str, ...]) -> Path | None:
 def _face_file(root: Path) -> Path:
     if file := _first(root, FACE_FILES):
         return file
-    raise not_found(FER2013, root)
+    raise NotFoundError(FER2013, root)
 
 
 def _face_table(file: Path) -> Path:
@@ -120,6 +121,7 @@ def load_ferplus(split: str = "train", protocol: str = "majority", root: str | P
         DataError: a file is missing or damaged; the message names file, row and the way out.
     """
     check_choice("split", split, SPLITS)
+    check_choice("protocol", protocol, PROTOCOLS)
     root = find_root(FERPLUS.folder, root)
     path, raw_votes, named, splits = _join(*pair) if (pair := _pair_of_tables(root)) else _read_folders(root)
     rows = torch.from_numpy(np.flatnonzero(splits == SPLITS.index(split)))
@@ -141,7 +143,7 @@ def choose_faces(raw_votes: Tensor, named: Tensor, protocol: str) -> tuple[Tenso
     Returns:
         `kept`: `(n,)` bool; `votes`: `(kept.sum(), 8)` uint8, at least one vote in every row.
     """
-    check_choice("protocol", protocol, [scored["protocol"] for scored in FERPLUS.scored])
+    check_choice("protocol", protocol, PROTOCOLS)
     votes = torch.where(raw_votes > 1, raw_votes, 0) if protocol == "majority" else raw_votes
     most, winner = votes.max(dim=1)
     kept = named & (winner < len(EXPRESSIONS)) & (most > 0)
@@ -211,7 +213,7 @@ def _folders(root: Path) -> list[Path]:
     for folder in (root, root / "data"):
         if any((folder / name).is_dir() for name in PICTURE_FOLDERS):
             return [folder / name for name in PICTURE_FOLDERS]
-    raise not_found(FERPLUS, root)
+    raise NotFoundError(FERPLUS, root)
 
 
 def _read_folders(root: Path) -> tuple[Path, np.ndarray, np.ndarray, np.ndarray]:
@@ -267,5 +269,5 @@ FERPLUS = Dataset(
     "FER+ needs FER2013's faces (fer2013.csv from Kaggle: its folders train/angry/… have lost the order of the rows) "
     "and Microsoft's votes (fer2013new.csv) in one folder, data/ferplus or $FERVT_DATA/ferplus; see data/README.md.",
     options={"protocol": "majority"},
-    scored=({"protocol": "majority"}, {"protocol": "argmax"}),
+    scored=tuple({"protocol": protocol} for protocol in PROTOCOLS),
 )

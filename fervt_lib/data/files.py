@@ -114,17 +114,17 @@ def match_names(file: Path, names: dict[int, str], pictures: Iterable[Path]) -> 
         raise DataError(f"{pictures[unnamed[0]]}: no row of {file} names it; move it out of the dataset")
 
 
-def read_picture(path: Path, mode: str, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_picture(path: Path, mode: str, size: tuple[int, int] | None = None, sides: range = SIDES) -> np.ndarray:
     """A JPEG or PNG picture as uint8: `(height, width)` for mode "L", `(height, width, 3)` for "RGB".
 
     Args:
-        size: width and height that it must have; None takes sides of 60 to 2,048 pixels.
+        size: width and height that it must have; None takes any `sides`.
     """
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as picture:
-            fits = picture.size == size if size else all(side in SIDES for side in picture.size)
+            fits = picture.size == size if size else all(side in sides for side in picture.size)
             if not fits:  # told by the header: a small file can claim billions of pixels
-                wanted = f"{size[0]}×{size[1]}" if size else f"sides of {SIDES[0]} to {SIDES[-1]}"
+                wanted = f"{size[0]}×{size[1]}" if size else f"sides of {sides[0]} to {sides[-1]}"
                 raise DataError(f"{path}: {picture.width}×{picture.height} pixels, not {wanted}; download it again")
             if picture.mode[0] in "IF":
                 raise DataError(f"{path}: more than 8 bits a pixel (mode {picture.mode}); download it again")

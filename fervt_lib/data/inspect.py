@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..disk import DataError
-from .faces import ALL, SUBJECTS, Counts, Dataset, Faces, Layout
-from .files import PICTURE_ENDINGS, encoding_of, list_folder, read_picture
+from .faces import ALL, SUBJECTS, Counts, Dataset, Faces, Layout, NotFoundError
+from .files import PICTURE_ENDINGS, SIDES, encoding_of, list_folder, read_picture
 from .labels import EXPRESSIONS
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
@@ -48,7 +48,8 @@ def examine(dataset: Dataset, root: Path) -> Findings:
             options = {"root": root} | ({"classes": 8} if layout.all_classes else {})
             parts = {part: [dataset.load(s, **options) for s in splits] for part, splits in dataset.parts.items()}
         except DataError as error:
-            faults = [str(error), *_instead(root), *_bad_files(root, layout)]
+            closer = _instead(root) if isinstance(error, NotFoundError) else _bad_files(root, layout)
+            faults = [str(error), *closer]
             name = layout.name if layout else "not recognised"
             return Findings(name, "", pd.DataFrame(), _texts(caught), list(dict.fromkeys(faults)))
     counts = pd.DataFrame({part: _count(sets) for part, sets in parts.items()})
@@ -85,17 +86,20 @@ def _instead(root: Path) -> Iterator[str]:
 
 def _bad_files(root: Path, layout: Layout | None) -> Iterator[str]:
     """Every picture that cannot be read, every text that is not text, and every link to nothing."""
-    mode, size = (layout.mode, layout.size) if layout else ("L", None)
+    how = (layout.mode, layout.size) if layout else ("L", None, range(1, SIDES[-1]))  # no layout: of any size
     for path in sorted(root.rglob("*")) if root.is_dir() else []:
+        if path.name.startswith("."):
+            continue
         if path.is_symlink() and not path.exists():
             yield f"{path} is a link to nothing; put the file itself in its place"
         elif path.suffix.lower() in PICTURE_ENDINGS:
             try:
-                read_picture(path, mode, size)
+                read_picture(path, *how)
             except DataError as error:
                 yield str(error)
         elif path.suffix in (".csv", ".txt") and path.is_file():
-            start = path.open("rb").read(4096)
+            with open(path, "rb") as file:
+                start = file.read(4096)
             if b"\0" in start and encoding_of(start) != "utf-16":
                 yield f"{path}: not a text file, or neither in UTF-8 nor in UTF-16; download it again"
 

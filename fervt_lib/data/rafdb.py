@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..disk import DataError, check_choice
-from .faces import SPLITS, Dataset, Faces, Layout, Pictures, known_counts, not_found, unanimous
+from .faces import SPLITS, Dataset, Faces, Layout, NotFoundError, Pictures, known_counts, unanimous
 from .files import code_of, find_root, list_folder, list_pictures, match_names, read_picture, read_text
 from .labels import EXPRESSIONS, RAFDB_CODES
 from .store import cached
@@ -94,7 +94,7 @@ def _find(root: Path) -> tuple[str, dict[str, Labels]]:
     for folder in (root, root / "DATASET"):
         if any((folder / part).is_dir() for part in PARTS):
             return "Kaggle's, train/1 to test/7", _kaggle(folder)
-    raise not_found(RAFDB, root)
+    raise NotFoundError(RAFDB, root)
 
 
 def _official(folder: Path) -> dict[str, Labels]:
