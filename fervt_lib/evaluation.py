@@ -29,8 +29,9 @@ def predict(model: FERVT, faces: Faces, *, mirror: bool = True) -> Tensor:
     transforms = face_transforms(model.side)
     model.eval()
     batches = []
-    for start in tqdm(range(0, len(faces), 256), desc="predicting", leave=False):
-        images, _ = faces[start : start + 256]
+    step = 32 if device.type == "cpu" else 1024  # faces at a time: what is fastest there, with the same answers
+    for start in tqdm(range(0, len(faces), step), desc="predicting", leave=False):
+        images, _ = faces[start : start + step]
         x = transforms(images.to(device))
         probabilities = model(x).float().softmax(dim=1)
         if mirror:
@@ -115,9 +116,11 @@ def evaluate(
         temperature: see `apply_temperature`; it changes the calibration error alone.
         options: of the dataset's loader; `load_ckplus` takes `fold` and `classes`.
     """
-    scores = {}
-    for faces in _sets(dataset, split, options):
-        probabilities = predict(model, faces, mirror=mirror)
+    scores, sets = {}, _sets(dataset, split, options)
+    largest = max(sets, key=len)  # of FER+ the argmax faces; those of majority are among them
+    predicted = predict(model, largest, mirror=mirror)
+    for faces in sets:
+        probabilities = predicted[torch.isin(largest.rows, faces.rows)]
         if temperature != 1:
             probabilities = apply_temperature(probabilities, temperature)
         fold = {} if faces.fold is None else {"fold": faces.fold}

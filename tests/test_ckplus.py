@@ -8,9 +8,9 @@ import pytest
 import skimage.data
 import torch
 from PIL import Image
-from trees import CODE_OF, SUBJECTS, copy, cut, gray, remove, write
+from trees import CODE_OF, EMOTION_OF, SUBJECTS, copy, cut, gray, remove, write
 
-from fervt_lib.data import CKPLUS_CODES, EXPRESSIONS, DataError, load
+from fervt_lib.data import EXPRESSIONS, DataError, load
 
 SPLITS = ("train", "validation", "test")
 EMOTION, FRAME = "Emotion/S005/001/S005_001_00000006_emotion.txt", "cohn-kanade-images/S005/001/S005_001_0000000{}.png"
@@ -27,7 +27,7 @@ def frames_of(faces) -> list[tuple[int, str, int]]:
 
 
 def expected(subjects, frames=(4, 5, 6)) -> list[tuple[int, str, int]]:
-    names = {subject: CKPLUS_CODES[CODE_OF[subject]] for subject in subjects}
+    names = {subject: EMOTION_OF[CODE_OF[subject]] for subject in subjects}
     return [(s, "neutral" if frame == 1 else names[s], gray(s, frame)) for s in subjects for frame in frames]
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from PIL import Image
-from trees import EMOTION_CODES, PIXELS, VOTES, copy, cut, remove, replace, write, write_fer2013
+from trees import EMOTIONS, PIXELS, VOTES, copy, cut, remove, replace, write, write_fer2013
 
-from fervt_lib.data import EXPRESSIONS, FER2013_CODES, choose_faces, load
+from fervt_lib.data import EXPRESSIONS, choose_faces, load
 
 ROWS = {"train": [0, 1, 2, 3], "validation": [4, 5], "test": [6, 7]}
 
@@ -20,7 +20,7 @@ def test_every_layout_gives_the_same_faces_votes_labels_and_splits(tree, layout)
     for split, rows in ROWS.items():
         faces = load("fer2013", split, root=root)
         assert faces.rows.tolist() == rows and torch.equal(faces.images, torch.tensor(PIXELS[rows])[:, None])
-        assert [EXPRESSIONS[label] for label in faces.labels] == [FER2013_CODES[EMOTION_CODES[row]] for row in rows]
+        assert [EXPRESSIONS[label] for label in faces.labels] == [EMOTIONS[row] for row in rows]
         for protocol, dropped in {"majority": [3, 5], "argmax": [5]}.items():
             kept = [row for row in rows if row not in dropped]
             faces = load("ferplus", split, protocol=protocol, root=root)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fervt_lib.data import CK48_FOLDERS, CKPLUS_CODES, VOTE_COLUMNS
-
 USAGE = ["Training"] * 4 + ["PublicTest"] * 2 + ["PrivateTest"] * 2
-EMOTION_CODES = [3, 6, 0, 1, 2, 4, 5, 0]  # FER2013's codes
+EMOTION_CODES = [3, 6, 0, 1, 2, 4, 5, 0]  # FER2013's codes, and what they mean
+EMOTIONS = ["happiness", "neutral", "anger", "disgust", "fear", "sadness", "surprise", "anger"]
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 48, 48), dtype=np.uint8)
-VOTES = [  # one face a row, in the order of VOTE_COLUMNS
+VOTE_COLUMNS = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+VOTES = [  # one face a row
     [8, 1, 1, 0, 0, 0, 0, 0, 0, 0],
     [0, 9, 0, 0, 0, 0, 0, 1, 0, 0],
     [0, 0, 6, 2, 0, 0, 2, 0, 0, 0],
@@ -40,7 +40,7 @@ def write_ferplus(root: Path, layout: str) -> None:
     if layout != "pictures":
         write_fer2013(root, layout)
         rows = [f"{USAGE[i]},fer{i:07}.png,{votes[i]}\n" for i in range(8)]
-        (root / "fer2013new.csv").write_text(",".join(("Usage", "Image name", *VOTE_COLUMNS)) + "\n" + "".join(rows))
+        (root / "fer2013new.csv").write_text(f"Usage,Image name,{VOTE_COLUMNS}\n" + "".join(rows))
         return
     for name, rows in {"Train": range(4), "Valid": range(4, 6), "Test": range(6, 8)}.items():
         (folder := root / f"data/FER2013{name}").mkdir(parents=True)
@@ -52,6 +52,7 @@ def write_ferplus(root: Path, layout: str) -> None:
 
 SUBJECTS = (5, 10, 11, 14, 22, 26, 28, 29, 32, 34, 999)  # eleven: the last is dealt to fold 0 again
 CODE_OF = {subject: 1 + i % 7 for i, subject in enumerate(SUBJECTS)}
+EMOTION_OF = ["neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise"]  # CK+'s codes
 
 
 def gray(subject: int, frame: int) -> int:
@@ -60,11 +61,12 @@ def gray(subject: int, frame: int) -> int:
 
 def write_ckplus(root: Path, layout: str) -> None:
     """A sequence of each subject with its peak in frame 6, "official" or "ck48"; officially one more has no label."""
-    folder_of = {expression: folder for folder, expression in CK48_FOLDERS.items()}
     official = layout == "official"
     for subject, code in CODE_OF.items():
         name, sequence = f"S{subject:03}_001", f"S{subject:03}/001"
-        folder = root / (f"cohn-kanade-images/{sequence}" if official else f"CK+48/{folder_of[CKPLUS_CODES[code]]}")
+        folder = root / (
+            f"cohn-kanade-images/{sequence}" if official else f"CK+48/{EMOTION_OF[code].replace('happiness', 'happy')}"
+        )
         folder.mkdir(parents=True, exist_ok=True)
         for frame in range(1, 8) if official else range(4, 7):
             picture = Image.new("L", (96, 72) if official else (48, 48), gray(subject, frame))

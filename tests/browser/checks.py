@@ -1,5 +1,6 @@
-"""What a reader must not meet: each check returns its faults, in words."""
+"""What a reader must not meet: each check yields its faults, in words."""
 
+import io
 import time
 from collections.abc import Iterator
 from statistics import median
@@ -7,6 +8,7 @@ from statistics import median
 import numpy as np
 from lab import COUNTS, NO_PICTURE, Notebook
 from live import Control, Live
+from PIL import Image
 
 # Milliseconds from key press to new picture; the second where the compact model runs again. They hold on an idle
 # machine of two cores, where `slowness` works for IDLE seconds; on a slow or busy machine they grow by as much.
@@ -17,12 +19,6 @@ ERROR_WORDS = ("Error displaying widget", "Click to show javascript error", "Jav
 OUTPUTS = """[...document.querySelectorAll('.jp-OutputArea-child')].map(e => [
     e.querySelector('[data-mime-type="application/vnd.jupyter.stderr"]') != null, e.textContent])"""
 HOW_MANY = "image => image.closest('.jp-CodeCell')?.querySelectorAll('.jp-OutputArea-child').length ?? 0"
-FLAT = """image => {
-    const canvas = new OffscreenCanvas(image.naturalWidth || 1, image.naturalHeight || 1);
-    const context = canvas.getContext("2d");
-    context.drawImage(image, 0, 0);
-    return context.getImageData(0, 0, canvas.width, canvas.height).data.every((value, i, all) => value == all[i % 4]);
-}"""
 
 
 def page_faults(notebook: Notebook) -> Iterator[str]:
@@ -34,7 +30,9 @@ def page_faults(notebook: Notebook) -> Iterator[str]:
         if is_error or any(words in text for words in ERROR_WORDS):
             yield f"{notebook.name}: error output: {text[-500:]}"
     yield from (f"{notebook.name}: no live picture below cell [{i}]" for i in notebook.page.evaluate(NO_PICTURE))
-    yield from (f"{live.name} is blank" for live in notebook.lives if live.image.evaluate(FLAT))
+    for live in notebook.lives:
+        if np.ptp(Image.open(io.BytesIO(live.picture())).convert("RGB"), axis=(0, 1)).max() == 0:
+            yield f"{live.name} is blank"
 
 
 def slowness() -> float:
@@ -46,10 +44,11 @@ def slowness() -> float:
     return max(1.0, (time.perf_counter() - start) / IDLE)
 
 
-def measure(live: Live, control: Control, runs_model: bool) -> dict:
+def measure(live: Live, control: Control, limit: int) -> dict:
     """Steps a control up, then down, until enough new pictures came or too many did not: a row of the table.
 
-    Where the model runs, new values count: others may be cached."""
+    Where the model runs, new positions count: what it said at others may be kept.
+    """
     live.settle()
     at, to, every, new, slow = control.position(), "forward", [], [], []
     seen = {at}
@@ -63,31 +62,31 @@ def measure(live: Live, control: Control, runs_model: bool) -> dict:
             seen.add(at)
         if at == before:
             to = "back" if to == "forward" else "forward"
-    times = new if runs_model and len(new) >= FEWEST else every
-    row = {"picture": live.name, "control": control.label, "presses": len(times), "slowness": round(median(slow), 1)}
-    row |= {"median": round(median(times)), "slowest": round(max(times))} if times else {}
-    return row | {"limit": round((MODEL_LIMIT if runs_model else LIMIT) * median(slow))}
+    times = new if limit == MODEL_LIMIT and len(new) >= FEWEST else every
+    row = {"picture": live.name, "control": control.label, "presses": len(times), "limit": round(limit * median(slow))}
+    return row | ({"median": round(median(times)), "slowest": round(max(times))} if times else {})
 
 
 def control_faults(live: Live, rows: list[dict], runs_model: set[str]) -> Iterator[str]:
     """Controls that are too slow, twice in a row, or draw too few pictures to tell, or the same one at both ends.
 
-    `runs_model` names the controls after which the model runs again; `rows` takes the rows of the table."""
+    `runs_model` names the controls after which the model runs again; `rows` takes the rows of the table.
+    """
     for control in live.controls:
-        start, name = control.position(), f"{live.name}: {control.label!r}"
-        row = measure(live, control, control.label in runs_model)
+        start, limit = control.position(), MODEL_LIMIT if control.label in runs_model else LIMIT
+        row = measure(live, control, limit)
         if row.get("median", 0) > row["limit"]:
-            row = measure(live, control, control.label in runs_model)
+            row = measure(live, control, limit)
         rows.append(row)
         if row["presses"] < FEWEST:
-            yield f"{name} drew only {row['presses']} new pictures"
+            yield f"{live.name}: {control.label!r} drew only {row['presses']} new pictures"
         elif row["median"] > row["limit"]:
-            yield f"{name} takes {row['median']} ms, more than {row['limit']}"
+            yield f"{live.name}: {control.label!r} takes {row['median']} ms, more than {row['limit']}"
         control.move("first")
         first = live.picture()
         control.move("last")
         if live.picture() == first:
-            yield f"{name} draws the same picture at both ends"
+            yield f"{live.name}: {control.label!r} draws the same picture at both ends"
         control.put(start)
 
 
@@ -99,9 +98,9 @@ def mouse_faults(live: Live) -> Iterator[str]:
             if live.picture() == before:
                 yield f"{live.name}: {slider.label!r} was dragged and the picture stays"
     if "fervt-clickable" in live.image.get_attribute("class"):
-        pictures = {live.picture()}
+        box, pictures = live.image.bounding_box(), {live.picture()}
         for across, down in ((0.35, 0.3), (0.15, 0.7)):  # far apart in its left half
-            live.click(across, down)
+            live.image.click(position={"x": across * box["width"], "y": down * box["height"]})
             pictures.add(live.picture())
         if len(pictures) == 1:
             yield f"{live.name}: clicks change nothing"

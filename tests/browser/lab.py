@@ -27,7 +27,7 @@ CODE = """[...jupyterapp.shell.currentWidget.content.widgets].filter(
     cell => cell.model.type == "code" && cell.model.sharedModel.getSource().trim())"""
 COUNTS = f"{CODE}.map(cell => cell.model.executionCount)"
 BUSY = f"{CODE}.some(cell => cell.model.executionState == 'running')"
-IDLE = "document.querySelector('#jp-main-statusbar')?.textContent.includes('| Idle')"
+IDLE = "globalThis.jupyterapp && document.querySelector('#jp-main-statusbar')?.textContent.includes('| Idle')"
 LOADED = """![...document.querySelectorAll(".jp-OutputArea-output")].some(e => e.textContent == "Loading widget...")
     && [...document.querySelectorAll(".widget-image")].every(image => image.complete)"""
 # The cells that make a live picture and show none, by their execution counts.
@@ -53,7 +53,7 @@ class Notebook:
 
     def start(self) -> None:
         """Chooses Run All Cells, once the page is there."""
-        self.wait(f"globalThis.jupyterapp && {IDLE}")
+        self.wait(IDLE)
         for _ in range(20):  # JupyterLab is ready a little after it says so: a click that comes too early is lost
             with contextlib.suppress(TimeoutError):
                 self.page.click(".lm-MenuBar-item:has-text('Run')", timeout=5000)
@@ -80,21 +80,18 @@ class Lab:
     @contextlib.contextmanager
     def run(self, *names: str) -> Iterator[list[Notebook]]:
         """Opens notebooks and runs them side by side; at the end their kernels are shut down."""
-        pages = [self.browser.new_page(viewport={"width": 1300, "height": 1000}) for _ in names]
-        notebooks = [Notebook(name, page) for name, page in zip(names, pages, strict=True)]
-        try:
-            for name, page in zip(names, pages, strict=True):
-                page.set_default_timeout(HANGS * 1000)
-                url = f"{self.url}lab/workspaces/{name}/tree/{name}.ipynb?token={self.token}"
-                page.goto(url, wait_until="commit")
-            for step in (Notebook.start, Notebook.finish):
-                for notebook in notebooks:
-                    step(notebook)
-            yield notebooks
-            pages[0].evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
-        finally:
-            for page in pages:
-                page.close()
+        notebooks = [Notebook(name, self.browser.new_page(viewport={"width": 1300, "height": 1000})) for name in names]
+        for notebook in notebooks:
+            notebook.page.set_default_timeout(HANGS * 1000)
+            url = f"{self.url}lab/workspaces/{notebook.name}/tree/{notebook.name}.ipynb?token={self.token}"
+            notebook.page.goto(url, wait_until="commit")
+        for step in (Notebook.start, Notebook.finish):
+            for notebook in notebooks:
+                step(notebook)
+        yield notebooks
+        notebooks[0].page.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
+        for notebook in notebooks:
+            notebook.page.close()
 
 
 @contextlib.contextmanager
@@ -107,20 +104,19 @@ def start_lab(browser: Browser, notebooks: Path, scratch: Path, log: Path) -> It
         for cell in notebook.cells:
             cell |= {"execution_count": None} if cell.cell_type == "code" else {}
         nbformat.write(notebook, path)
-    news = scratch / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    names = ("_CONFIG", "_DATA", "_RUNTIME", "LAB_SETTINGS", "LAB_WORKSPACES")
+    own = {f"JUPYTER{name}_DIR": str(scratch / name) for name in names} | {"IPYTHONDIR": str(scratch / "ipython")}
+    news = scratch / "LAB_SETTINGS" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     news.parent.mkdir(parents=True)
     news.write_text(json.dumps(NO_NEWS))
-    own = {f"JUPYTER_{name}_DIR": str(scratch / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    own |= {f"JUPYTERLAB_{name}_DIR": str(scratch / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
-    own |= {"IPYTHONDIR": str(scratch / "ipython")} | ENVIRONMENT
     with log.open("wb") as to:
         # A session of its own: Ctrl-C reaches pytest alone, which then ends the server below.
         command = [sys.executable, *COMMAND.split(), f"--ServerApp.root_dir={folder}"]
-        server = subprocess.Popen(command, env=os.environ | own, stdout=to, stderr=to, start_new_session=True)
+        environment = os.environ | own | ENVIRONMENT
+        server = subprocess.Popen(command, env=environment, stdout=to, stderr=to, start_new_session=True)
     try:
-        told = scratch / "runtime" / f"jpserver-{server.pid}.json"  # written when it listens
-        deadline = time.monotonic() + HANGS
-        while not (told.is_file() and told.read_text().endswith("}")):
+        told, deadline = scratch / "_RUNTIME" / f"jpserver-{server.pid}.json", time.monotonic() + HANGS
+        while not (told.is_file() and told.read_text().endswith("}")):  # written once it listens
             if server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"JupyterLab did not start, see {log}")
             time.sleep(0.1)
@@ -128,7 +124,4 @@ def start_lab(browser: Browser, notebooks: Path, scratch: Path, log: Path) -> It
         yield Lab(browser, info["url"], info["token"], folder)
     finally:
         server.terminate()  # it shuts its kernels down first
-        try:
-            server.wait(60)
-        except subprocess.TimeoutExpired:
-            server.kill()
+        server.wait()

@@ -7,10 +7,8 @@ from functools import cached_property
 
 from playwright.sync_api import ElementHandle, Page
 
-HASH = """async image => {
-    const bytes = await (await fetch(image.src)).arrayBuffer();
-    return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).join();
-}"""
+BYTES = """async image => new Uint8Array(await (await fetch(image.src)).arrayBuffer())
+    .reduce((text, byte) => text + byte.toString(16).padStart(2, "0"), "")"""
 # `moved`: when a key was pressed or an option chosen; `drawn`: how long after it each new picture was there; `asked`:
 # messages that the kernel has not done with.
 WATCH = """image => {
@@ -56,9 +54,9 @@ class Control:
     def move(self, to: str) -> None:
         """Forward, back, or to the first or the last position, without a mouse."""
         if self.kind == "select":  # chosen by number: what its keys do differs between systems
-            last = self.handle.evaluate("select => select.length - 1")
-            index = {"forward": self.position() + 1, "back": self.position() - 1, "first": 0, "last": last}[to]
-            self.handle.select_option(index=min(max(index, 0), last))
+            at, last = self.position(), self.handle.evaluate("select => select.length - 1")
+            index = {"forward": min(at + 1, last), "back": max(at - 1, 0), "first": 0, "last": last}[to]
+            self.handle.select_option(index=index)
         elif self.kind == "div" or to in ("forward", "back") or self.position() != (to == "last"):
             self.handle.focus()
             self.page.keyboard.press(KEYS[to] if self.kind == "div" else "Space")
@@ -112,12 +110,7 @@ class Live:
         None when there was no new picture since the last time."""
         return self.image.evaluate(SETTLE)
 
-    def picture(self) -> str:
-        """The hash of what is drawn."""
+    def picture(self) -> bytes:
+        """What is drawn, as PNG."""
         self.settle()
-        return self.image.evaluate(HASH)
-
-    def click(self, across: float, down: float) -> None:
-        """On a point of the picture, both from 0 to 1."""
-        box = self.image.bounding_box()
-        self.image.click(position={"x": across * box["width"], "y": down * box["height"]})
+        return bytes.fromhex(self.image.evaluate(BYTES))

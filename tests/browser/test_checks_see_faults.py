@@ -45,14 +45,8 @@ display({"application/vnd.jupyter.widget-view+json": gone}, raw=True)
 # %%
 "not run"
 """
-PAGE_FAULTS = (
-    "code cell 9 was not run",
-    "a warning",
-    "Error displaying widget",
-    "ZeroDivisionError",
-    "no live picture below cell [5]",
-    "broken picture 2 is blank",
-)
+PAGE_FAULTS = ["cell 9 was not run", "a warning", "ZeroDivisionError", "Error displaying widget", "below cell [5]"]
+PAGE_FAULTS += ["broken picture 2 is blank"]
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +68,11 @@ def test_slow_and_idle_controls_are_seen(broken: Notebook):
     live, rows = broken.lives[0], []
     slow, *idle = in_place(live, control_faults(live, rows, set()))
     assert "'size' takes" in slow and rows[0]["median"] > rows[0]["limit"] >= 60
-    assert [fault.split("'idle' ")[1] for fault in idle] == [
-        "drew only 0 new pictures",
-        "draws the same picture at both ends",
-    ]
-    assert [fault.split("'idle' ")[1] for fault in mouse_faults(live)] == ["was dragged and the picture stays"]
+    idle += mouse_faults(live)
+    expected = "drew only 0 new pictures", "draws the same picture at both ends", "was dragged and the picture stays"
+    assert idle == [f"broken picture 1: 'idle' {words}" for words in expected]
 
 
-def test_outputs_that_pile_up_are_seen(broken: Notebook):
-    live = broken.lives[1]
-    assert "outputs became" in in_place(live, mouse_faults(live))[-1]
-
-
-def test_clicks_without_effect_are_seen(broken: Notebook):
+def test_outputs_that_pile_up_and_clicks_without_effect_are_seen(broken: Notebook):
+    assert "outputs became" in in_place(broken.lives[1], mouse_faults(broken.lives[1]))[-1]
     assert list(mouse_faults(broken.lives[2])) == ["broken picture 3: clicks change nothing"]

@@ -23,9 +23,8 @@ def test_all_cells_run_and_all_pictures_show(notebooks: list[Notebook], artefact
 def test_every_control_draws_new_pictures_in_time(notebooks: list[Notebook], latencies: list[dict]):
     faults = []
     for notebook in notebooks:
-        runs_model = RUNS_MODEL.get(notebook.name, set())
         for live in notebook.lives:
-            faults += in_place(live, control_faults(live, latencies, runs_model))
+            faults += in_place(live, control_faults(live, latencies, RUNS_MODEL.get(notebook.name, set())))
     assert faults == []
 
 
