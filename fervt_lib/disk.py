@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def written_whole(path: Path, way_out: str = "make room, or choose another folde
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
+        remove_abandoned(path.parent.glob(f".{path.name}.*.part"))
         yield part
         if part.is_file():
             with open(part, "rb+") as file:
@@ -60,9 +60,9 @@ def written_whole(path: Path, way_out: str = "make room, or choose another folde
         _remove(part)
 
 
-def _remove_abandoned(path: Path) -> None:
-    """A process that was killed left its part behind; one that still writes has touched it lately."""
-    for part in path.parent.glob(f".{path.name}.*.part"):
+def remove_abandoned(parts: Iterable[Path]) -> None:
+    """Remove what killed processes left behind; one that still writes has touched its part lately."""
+    for part in parts:
         with suppress(FileNotFoundError):  # another process was faster
             if time.time() - part.stat().st_mtime > ABANDONED:
                 _remove(part)

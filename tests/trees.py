@@ -64,9 +64,8 @@ def write_ckplus(root: Path, layout: str) -> None:
     official = layout == "official"
     for subject, code in CODE_OF.items():
         name, sequence = f"S{subject:03}_001", f"S{subject:03}/001"
-        folder = root / (
-            f"cohn-kanade-images/{sequence}" if official else f"CK+48/{EMOTION_OF[code].replace('happiness', 'happy')}"
-        )
+        of_label = "CK+48/" + EMOTION_OF[code].replace("happiness", "happy")
+        folder = root / (f"cohn-kanade-images/{sequence}" if official else of_label)
         folder.mkdir(parents=True, exist_ok=True)
         for frame in range(1, 8) if official else range(4, 7):
             picture = Image.new("L", (96, 72) if official else (48, 48), gray(subject, frame))

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from ..disk import DataError, check_choice
 from .crop import crop_face
 from .faces import ALL, SPLITS, SUBJECTS, Dataset, Faces, Layout, NotFoundError, Pictures, known_counts, unanimous
-from .files import find_root, list_folder, list_pictures, read_picture, read_text
+from .files import find_root, list_folder, list_pictures, read_picture, read_text, warn_of_gaps
 from .labels import CK48_FOLDERS, CKPLUS_CODES, EXPRESSIONS
 from .store import cached, open_table
 
@@ -110,7 +110,7 @@ def ckplus_layout(root: Path) -> Layout:
     paths = [frame.path for frame in frames]
     if is_official:
         name = "official, cohn-kanade-images with Emotion"
-        return Layout(name, OFFICIAL_COUNTS, paths, all_classes=True, is_numbered=True)
+        return Layout(name, OFFICIAL_COUNTS, paths, all_classes=True)
     return Layout("CK+48", CK48_COUNTS, paths, size=(SIDE, SIDE))
 
 
@@ -163,6 +163,7 @@ def _official(root: Path) -> list[Frame]:
         if others := [path for path in (file, *(f.path for f in sequence)) if not path.name.startswith(f"{start}_")]:
             raise DataError(f"{others[0]} belongs to another sequence than its folder; move it there")
         sequence = [frame for frame in sequence if frame.path.name <= peak]
+        warn_of_gaps(folder / f"{start}_*", [int(frame.path.stem[-8:]) for frame in sequence])
         if len(sequence) <= LAST or sequence[-1].path.name != peak:
             found = f"{len(sequence)} frames up to {peak}, which the label is named after"
             raise DataError(f"{file}: {folder} has {found}; {LAST + 1} are needed, the last one by that name")

@@ -135,8 +135,6 @@ class Layout(NamedTuple):
     """of the pictures, see `read_picture`"""
     all_classes: bool = False
     """whether it has faces that the loader gives with 8 classes only"""
-    is_numbered: bool = False
-    """whether the numbers in the pictures' names run from 1"""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 import gzip
 import os
+import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -112,6 +113,13 @@ def match_names(file: Path, names: dict[int, str], pictures: Iterable[Path]) -> 
         seen.add(name)
     if unnamed := sorted(pictures.keys() - seen):
         raise DataError(f"{pictures[unnamed[0]]}: no row of {file} names it; move it out of the dataset")
+
+
+def warn_of_gaps(pictures: Path, numbers: Collection[int]) -> None:
+    """Warn where the numbers in the names of pictures do not run from 1: some may be missing."""
+    if absent := set(range(1, max(numbers, default=0) + 1)).difference(numbers):
+        text = f"{len(absent)} numbers up to {max(numbers)} are missing, the first is {min(absent)}; is it complete?"
+        warnings.warn(f"{pictures}: {text}", stacklevel=3)
 
 
 def read_picture(path: Path, mode: str, size: tuple[int, int] | None = None, sides: range = SIDES) -> np.ndarray:

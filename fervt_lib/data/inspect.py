@@ -1,7 +1,6 @@
 """A closer look at the faces: what a folder holds and what is wrong with it, and pictures that occur twice."""
 
 import hashlib
-import re
 import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
@@ -53,13 +52,7 @@ def examine(dataset: Dataset, root: Path) -> Findings:
             name = layout.name if layout else "not recognised"
             return Findings(name, "", pd.DataFrame(), _texts(caught), list(dict.fromkeys(faults)))
     counts = pd.DataFrame({part: _count(sets) for part, sets in parts.items()})
-    odd = [
-        *_texts(caught),
-        *_unlike(counts, layout.known),
-        *_gaps(layout, root),
-        *_links(root),
-        *_twice(parts, layout, root),
-    ]
+    odd = [*_texts(caught), *_unlike(counts, layout.known), *_links(root), *_twice(parts, layout, root)]
     return Findings(layout.name, parts[next(iter(parts))][0].protocol, counts, odd, [])
 
 
@@ -86,9 +79,9 @@ def _instead(root: Path) -> Iterator[str]:
 
 def _bad_files(root: Path, layout: Layout | None) -> Iterator[str]:
     """Every picture that cannot be read, every text that is not text, and every link to nothing."""
-    how = (layout.mode, layout.size) if layout else ("L", None, range(1, SIDES[-1]))  # no layout: of any size
+    how = (layout.mode, layout.size) if layout else ("L", None, range(1, SIDES.stop))  # no layout: of any size
     for path in sorted(root.rglob("*")) if root.is_dir() else []:
-        if path.name.startswith("."):
+        if any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
         if path.is_symlink() and not path.exists():
             yield f"{path} is a link to nothing; put the file itself in its place"
@@ -121,17 +114,6 @@ def _unlike(counts: pd.DataFrame, known: Counts) -> Iterator[str]:
             if (found := counts.loc[name, part]) != number:
                 what = {ALL: "faces in all", SUBJECTS: SUBJECTS}.get(name, f"faces of {name}")
                 yield f"{part}: {found:,} {what}, a complete copy has {number:,}"
-
-
-def _gaps(layout: Layout, root: Path) -> Iterator[str]:
-    """Where the numbers in the names of the pictures should run from 1 and do not."""
-    numbers = defaultdict(set)
-    for path in root.rglob("*") if layout.is_numbered else []:
-        if match := re.fullmatch(r"(.*_)(\d+)(_aligned)?\.(jpe?g|png)", path.name, re.IGNORECASE):
-            numbers[match[1]].add(int(match[2]))
-    for prefix, found in sorted(numbers.items()):
-        if absent := set(range(1, max(found) + 1)) - found:
-            yield f"{prefix}*: {len(absent)} numbers up to {max(found)} are missing, the first is {min(absent)}"
 
 
 def _links(root: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from ..disk import DataError, check_choice
 from .faces import SPLITS, Dataset, Faces, Layout, NotFoundError, Pictures, known_counts, unanimous
-from .files import code_of, find_root, list_folder, list_pictures, match_names, read_picture, read_text
+from .files import code_of, find_root, list_folder, list_pictures, match_names, read_picture, read_text, warn_of_gaps
 from .labels import EXPRESSIONS, RAFDB_CODES
 from .store import cached
 
@@ -50,6 +50,8 @@ def load_rafdb(split: str = "train", *, seed: int = 0, root: str | Path | None =
     check_choice("split", split, SPLITS)
     root = find_root(RAFDB.folder, root)
     _, parts = _find(root)
+    for part in PARTS:
+        warn_of_gaps(root / f"{part}_*", [int(path.name.split("_")[1]) for path in parts[part]])
     pictures, labels = zip(*_in_order(parts), strict=True)
     path = cached("rafdb", root, pictures, [("picture", "u1", (3, SIDE, SIDE))], lambda: _read(pictures))
     rows = _rows_of(split, torch.tensor(labels), len(parts["train"]), seed)
@@ -60,7 +62,7 @@ def load_rafdb(split: str = "train", *, seed: int = 0, root: str | Path | None =
 
 def rafdb_layout(root: Path) -> Layout:
     name, parts = _find(root)
-    return Layout(name, COUNTS, [path for path, _ in _in_order(parts)], "RGB", (SIDE, SIDE), is_numbered=True)
+    return Layout(name, COUNTS, [path for path, _ in _in_order(parts)], "RGB", (SIDE, SIDE))
 
 
 def _in_order(parts: dict[str, Labels]) -> list[tuple[Path, int]]:

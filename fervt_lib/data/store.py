@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.lib.format import open_memmap
 
-from ..disk import DataError, FervtError, written_whole
+from ..disk import DataError, FervtError, remove_abandoned, written_whole
 from .files import readable
 
 WAY_OUT = "make room, or name another folder in FERVT_CACHE"
@@ -45,6 +45,7 @@ def cached(
     path = cache_folder() / f"{stem}-{_digest(_facts(sources, root))}.npy"
     if not _is_whole(path, dtype):
         try:
+            remove_abandoned(path.parent.glob(f".{stem}-*.part"))
             with written_whole(path, WAY_OUT) as part:
                 _write(part, dtype, rows())
         except DataError:
