@@ -2,8 +2,7 @@
 
 Nothing here is part of the model. Each fault takes a sound FER-VT, spoils one thing in it and returns it; the numbers
 are those of the notebook's table. We wrote them ourselves after reading that code (ZBigFish/FER-VT, commit d33f204;
-`model/FERVT.py` if no other file is named). Where our model differs too much to do the same, the docstring says what
-we did instead.
+`model/FERVT.py` if no other file is named). Where our model differs too much, the docstring says what we did instead.
 """
 
 from dataclasses import asdict, dataclass

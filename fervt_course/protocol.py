@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from tyro.conf import Positional
 
-from fervt_lib.data import DATASETS, EXPRESSIONS, is_duplicate, load
+from fervt_lib.data import EXPRESSIONS, is_duplicate, load
+from fervt_lib.data.fer import PROTOCOLS
 from fervt_lib.disk import CheckpointError, write_json
 from fervt_lib.evaluation import predict, score
 from fervt_lib.model import FERVT, FERVT_Compact_Weights, load_weights
@@ -16,7 +17,6 @@ from fervt_lib.training import Recipe, train
 
 from .records import RESULTS
 
-PROTOCOLS = [scored["protocol"] for scored in DATASETS["ferplus"].scored]
 # As in the unofficial `train.py`: no warm-up, no averaged weights, the best epoch kept. Its rate of 1e-3 goes down to a
 # fifth along 100 epochs, so it hardly moves in the first ten.
 BEST_OF_EPOCHS = Recipe(
@@ -43,8 +43,7 @@ def split_by_subject(subjects: Tensor, share: float, generator: torch.Generator)
 def share_with_siblings(groups: Tensor, test: Tensor) -> float:
     """The share of the test images that have an image of their own group (sequence or subject) in training.
 
-    Args:
-        groups: `(n,)`, the group of each image. test: `(n,)` bool.
+    groups: `(n,)`, the group of each image; test: `(n,)` bool.
     """
     return float(torch.isin(groups[test], groups[~test]).float().mean())
 

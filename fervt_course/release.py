@@ -82,9 +82,6 @@ def calibration(probabilities: torch.Tensor, labels: torch.Tensor, model: torch.
     return {"temperature": temperature, "ece": before, "ece_tempered": after}
 
 
-# --- spread ------------------------------------------------------------------------------------------------------
-
-
 def spread(seeds: tuple[int, ...] = (0, 1, 2), runs: Path = Path("runs")) -> None:
     """Train several seeds of the shipped recipe at a shorter budget: how far do they lie apart?
 

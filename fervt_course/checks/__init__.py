@@ -11,29 +11,11 @@ from .grid import constant_weight, layout, rectangular_weights, tiles
 from .head import class_row, row_entropy, telling_attention, token_read
 from .training import clip, least_loss, share_of_first
 
+# fmt: off
 __all__ = [
-    "accuracy_between",
-    "changed",
-    "class_row",
-    "clip",
-    "constant_weight",
-    "dark_share",
-    "dead",
-    "folds",
-    "grad_cam",
-    "layout",
-    "least_loss",
-    "negative_share",
-    "place_share",
-    "protocol_of",
-    "rafdb_labels",
-    "rectangular_weights",
-    "row_entropy",
-    "runner_up",
-    "share_of_first",
-    "siblings",
-    "staircase",
-    "telling_attention",
-    "tiles",
+    "accuracy_between", "changed", "class_row", "clip", "constant_weight", "dark_share", "dead", "folds", "grad_cam",
+    "layout", "least_loss", "negative_share", "place_share", "protocol_of", "rafdb_labels", "rectangular_weights",
+    "row_entropy", "runner_up", "share_of_first", "siblings", "staircase", "telling_attention", "tiles",
     "token_read",
 ]
+# fmt: on
