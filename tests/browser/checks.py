@@ -94,7 +94,7 @@ def mouse_faults(live: Live) -> Iterator[str]:
     """Sliders that can be dragged, and a picture that takes clicks, that stay the same."""
     for slider in (control for control in live.controls if control.kind == "div"):
         before = live.picture()
-        with slider.dragged():
+        with live.dragged(slider):
             if live.picture() == before:
                 yield f"{live.name}: {slider.label!r} was dragged and the picture stays"
     if "fervt-clickable" in live.image.get_attribute("class"):

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import nbformat
 from live import Live
 from playwright.sync_api import Browser, Page, TimeoutError
 
@@ -26,6 +25,7 @@ ENVIRONMENT = {"FERVT_DATA": "no-real-faces", "OMP_WAIT_POLICY": "PASSIVE"}
 CODE = """[...jupyterapp.shell.currentWidget.content.widgets].filter(
     cell => cell.model.type == "code" && cell.model.sharedModel.getSource().trim())"""
 COUNTS = f"{CODE}.map(cell => cell.model.executionCount)"
+FORGET = f"{CODE}.forEach(cell => cell.model.executionCount = null)"  # a count then means that the cell was run here
 BUSY = f"{CODE}.some(cell => cell.model.executionState == 'running')"
 IDLE = "globalThis.jupyterapp && document.querySelector('#jp-main-statusbar')?.textContent.includes('| Idle')"
 LOADED = """![...document.querySelectorAll(".jp-OutputArea-output")].some(e => e.textContent == "Loading widget...")
@@ -54,6 +54,7 @@ class Notebook:
     def start(self) -> None:
         """Chooses Run All Cells, once the page is there."""
         self.wait(IDLE)
+        self.page.evaluate(FORGET)
         for _ in range(20):  # JupyterLab is ready a little after it says so: a click that comes too early is lost
             with contextlib.suppress(TimeoutError):
                 self.page.click(".lm-MenuBar-item:has-text('Run')", timeout=5000)
@@ -99,11 +100,6 @@ def start_lab(browser: Browser, notebooks: Path, scratch: Path, log: Path) -> It
     """A server on loopback, with a token, on a copy of the notebooks; none of the user's settings reach it."""
     folder = scratch / "notebooks"
     shutil.copytree(notebooks, folder, ignore=shutil.ignore_patterns(".*"))
-    for path in folder.glob("*.ipynb"):  # without counts: a count in the page then means that the cell was run there
-        notebook = nbformat.read(path, 4)
-        for cell in notebook.cells:
-            cell |= {"execution_count": None} if cell.cell_type == "code" else {}
-        nbformat.write(notebook, path)
     names = ("_CONFIG", "_DATA", "_RUNTIME", "LAB_SETTINGS", "LAB_WORKSPACES")
     own = {f"JUPYTER{name}_DIR": str(scratch / name) for name in names} | {"IPYTHONDIR": str(scratch / "ipython")}
     news = scratch / "LAB_SETTINGS" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"

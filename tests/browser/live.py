@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 
 from playwright.sync_api import ElementHandle, Page
 
@@ -35,6 +34,7 @@ POSITION = """e => {
     const slider = e.closest(".noUi-target").noUiSlider;
     return Math.round((slider.get(true) - slider.options.range.min) / slider.options.step);
 }"""
+TRACK = "e => { const {left, right} = e.closest('.noUi-target').getBoundingClientRect(); return [left, right]; }"
 KEYS = {"forward": "ArrowRight", "back": "ArrowLeft", "first": "Home", "last": "End"}
 
 
@@ -45,7 +45,6 @@ class Control:
     label: str
     kind: str
     handle: ElementHandle
-    page: Page
 
     def position(self) -> int:
         """From 0, one more with each step forward."""
@@ -58,8 +57,7 @@ class Control:
             index = {"forward": min(at + 1, last), "back": max(at - 1, 0), "first": 0, "last": last}[to]
             self.handle.select_option(index=index)
         elif self.kind == "div" or to in ("forward", "back") or self.position() != (to == "last"):
-            self.handle.focus()
-            self.page.keyboard.press(KEYS[to] if self.kind == "div" else "Space")
+            self.handle.press(KEYS[to] if self.kind == "div" else "Space")
 
     def put(self, position: int) -> None:
         """Steps to where it was before."""
@@ -68,28 +66,10 @@ class Control:
             self.move("forward" if steps > 0 else "back")
         assert self.position() == position, f"{self.label} is at {self.position()}, not at {position}"
 
-    @contextmanager
-    def dragged(self) -> Iterator[None]:
-        """A slider held by the mouse at the end that is farther away, then put back where it was."""
-        start, track = self.position(), self.handle.evaluate_handle("e => e.closest('.noUi-target')").as_element()
-        for _ in range(5):  # a page that has just scrolled may shift below the mouse
-            self.handle.hover()
-            at, line = self.handle.bounding_box(), track.bounding_box()
-            x, y = at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
-            self.page.mouse.down()
-            self.page.mouse.move(max(line["x"], line["x"] + line["width"], key=lambda end: abs(end - x)), y, steps=5)
-            if self.position() != start:
-                break
-            self.page.mouse.up()
-        yield
-        self.page.mouse.move(x, y)
-        self.page.mouse.up()
-        self.put(start)
-
 
 @dataclass
 class Live:
-    """A picture and the controls above it."""
+    """A picture and the controls above it, in the order in which they stand."""
 
     name: str
     page: Page
@@ -98,12 +78,8 @@ class Live:
     def __post_init__(self) -> None:
         self.image.evaluate(WATCH)
         self.box = self.image.evaluate_handle("image => image.closest('.widget-vbox') ?? image").as_element()
-
-    @cached_property
-    def controls(self) -> list[Control]:
-        """In the order in which they stand."""
         handles = self.box.query_selector_all(".noUi-handle, select, input")
-        return [Control(h.evaluate(LABEL), h.evaluate("e => e.localName"), h, self.page) for h in handles]
+        self.controls = [Control(h.evaluate(LABEL), h.evaluate("e => e.localName"), h) for h in handles]
 
     def settle(self) -> float | None:
         """Waits until all is drawn that was asked for. Returns the milliseconds from the last key press to its picture;
@@ -114,3 +90,21 @@ class Live:
         """What is drawn, as PNG."""
         self.settle()
         return bytes.fromhex(self.image.evaluate(BYTES))
+
+    @contextmanager
+    def dragged(self, slider: Control) -> Iterator[None]:
+        """A slider held by the mouse at the end that is farther away, then put back where it was."""
+        mouse, start = self.page.mouse, slider.position()
+        for _ in range(5):  # a page that has just scrolled may shift below the mouse
+            slider.handle.hover()
+            at, track = slider.handle.bounding_box(), slider.handle.evaluate(TRACK)
+            x, y = at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
+            mouse.down()
+            mouse.move(max(track, key=lambda end: abs(end - x)), y, steps=5)
+            if slider.position() != start:
+                break
+            mouse.up()
+        yield
+        mouse.move(x, y)
+        mouse.up()
+        slider.put(start)
