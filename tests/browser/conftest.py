@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from lab import Lab, Notebook, start_lab
+from lab import AT_ONCE, Lab, Notebook, start_lab
 from playwright.sync_api import Browser, Error, sync_playwright
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+GROUPS = [NAMES[i : i + AT_ONCE] for i in range(0, len(NAMES), AT_ONCE)]
 SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # No sandbox: it does not start for root. The rest keeps the browser off the network and the screen.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
@@ -61,8 +62,8 @@ def lab(browser: Browser, artefacts: Path, tmp_path_factory: pytest.TempPathFact
         yield lab
 
 
-@pytest.fixture(scope="session", params=[NAMES[i : i + 2] for i in range(0, len(NAMES), 2)], ids="+".join)
+@pytest.fixture(scope="session", params=GROUPS, ids="+".join)
 def notebooks(request: pytest.FixtureRequest, lab: Lab) -> Iterator[list[Notebook]]:
-    """Two notebooks after Run All Cells. pytest does all tests of them before it opens the next."""
+    """Some notebooks after Run All Cells. pytest does all tests of them before it opens the next."""
     with lab.run(*request.param) as notebooks:
         yield notebooks

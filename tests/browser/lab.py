@@ -15,6 +15,7 @@ from pathlib import Path
 from live import Live
 from playwright.sync_api import Browser, Page, TimeoutError
 
+AT_ONCE = 3  # notebooks that run side by side
 HANGS = 900  # seconds: what takes longer will not come, however busy the machine is
 COMMAND = "-m jupyterlab --no-browser --allow-root --expose-app-in-browser --ServerApp.ip=127.0.0.1"
 NO_NEWS = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
@@ -25,9 +26,15 @@ ENVIRONMENT = {"FERVT_DATA": "no-real-faces", "OMP_WAIT_POLICY": "PASSIVE"}
 CODE = """[...jupyterapp.shell.currentWidget.content.widgets].filter(
     cell => cell.model.type == "code" && cell.model.sharedModel.getSource().trim())"""
 COUNTS = f"{CODE}.map(cell => cell.model.executionCount)"
+OPEN = "path => jupyterapp.commands.execute('docmanager:open', {path}).then(() => null)"
+CLOSE = """async () => {
+    const notebook = jupyterapp.shell.currentWidget;
+    await notebook.sessionContext.shutdown();
+    notebook.dispose();
+}"""
 FORGET = f"{CODE}.forEach(cell => cell.model.executionCount = null)"  # a count then means that the cell was run here
 BUSY = f"{CODE}.some(cell => cell.model.executionState == 'running')"
-IDLE = "globalThis.jupyterapp && document.querySelector('#jp-main-statusbar')?.textContent.includes('| Idle')"
+IDLE = "document.querySelector('#jp-main-statusbar')?.textContent.includes('| Idle')"
 LOADED = """![...document.querySelectorAll(".jp-OutputArea-output")].some(e => e.textContent == "Loading widget...")
     && [...document.querySelectorAll(".widget-image")].every(image => image.complete)"""
 # The cells that make a live picture and show none, by their execution counts.
@@ -49,10 +56,11 @@ class Notebook:
         return [Live(f"{self.name} picture {i}", self.page, image) for i, image in enumerate(images, 1)]
 
     def wait(self, condition: str, seconds: int = HANGS) -> None:
-        self.page.wait_for_function(condition, timeout=seconds * 1000, polling=100)
+        self.page.wait_for_function(condition, timeout=seconds * 1000, polling=200)
 
     def start(self) -> None:
-        """Chooses Run All Cells, once the page is there."""
+        """Opens it and chooses Run All Cells."""
+        self.page.evaluate(OPEN, f"{self.name}.ipynb")
         self.wait(IDLE)
         self.page.evaluate(FORGET)
         for _ in range(20):  # JupyterLab is ready a little after it says so: a click that comes too early is lost
@@ -68,31 +76,28 @@ class Notebook:
         with contextlib.suppress(TimeoutError):  # a widget that never loads is for the checks to tell
             self.wait(LOADED, seconds=60)
 
+    def close(self) -> None:
+        """Ends its kernel and takes it out of the page."""
+        self.page.evaluate(CLOSE)
+
 
 @dataclass
 class Lab:
-    """A running server. `folder` holds the notebooks it serves."""
+    """A running server, and pages in which it is open. `folder` holds the notebooks it serves."""
 
-    browser: Browser
-    url: str
-    token: str
+    pages: list[Page]
     folder: Path
 
     @contextlib.contextmanager
     def run(self, *names: str) -> Iterator[list[Notebook]]:
-        """Opens notebooks and runs them side by side; at the end their kernels are shut down."""
-        notebooks = [Notebook(name, self.browser.new_page(viewport={"width": 1300, "height": 1000})) for name in names]
-        for notebook in notebooks:
-            notebook.page.set_default_timeout(HANGS * 1000)
-            url = f"{self.url}lab/workspaces/{notebook.name}/tree/{notebook.name}.ipynb?token={self.token}"
-            notebook.page.goto(url, wait_until="commit")
+        """Runs notebooks side by side, each in a page."""
+        notebooks = [Notebook(name, page) for name, page in zip(names, self.pages, strict=False)]
         for step in (Notebook.start, Notebook.finish):
             for notebook in notebooks:
                 step(notebook)
         yield notebooks
-        notebooks[0].page.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
         for notebook in notebooks:
-            notebook.page.close()
+            notebook.close()
 
 
 @contextlib.contextmanager
@@ -117,7 +122,13 @@ def start_lab(browser: Browser, notebooks: Path, scratch: Path, log: Path) -> It
                 raise RuntimeError(f"JupyterLab did not start, see {log}")
             time.sleep(0.1)
         info = json.loads(told.read_text())
-        yield Lab(browser, info["url"], info["token"], folder)
+        pages = [browser.new_page(viewport={"width": 1300, "height": 1000}) for _ in range(AT_ONCE)]
+        for i, page in enumerate(pages):
+            page.set_default_timeout(HANGS * 1000)
+            page.goto(f"{info['url']}lab/workspaces/{i}?token={info['token']}", wait_until="commit")
+        for page in pages:
+            page.wait_for_function("globalThis.jupyterapp?.restored.then(() => true)")
+        yield Lab(pages, folder)
     finally:
         server.terminate()  # it shuts its kernels down first
         server.wait()

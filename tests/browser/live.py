@@ -60,9 +60,12 @@ class Control:
             self.handle.press(KEYS[to] if self.kind == "div" else "Space")
 
     def put(self, position: int) -> None:
-        """Steps to where it was before."""
+        """Back to where it was before; the page keys are five steps of a slider."""
         steps = position - self.position()
-        for _ in range(abs(steps)):
+        if self.kind == "div":
+            for _ in range(abs(steps) // 5):
+                self.handle.press("PageUp" if steps > 0 else "PageDown")
+        for _ in range(abs(steps) % 5 if self.kind == "div" else abs(steps)):
             self.move("forward" if steps > 0 else "back")
         assert self.position() == position, f"{self.label} is at {self.position()}, not at {position}"
 

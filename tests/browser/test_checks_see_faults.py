@@ -7,24 +7,24 @@ import pytest
 from checks import control_faults, in_place, mouse_faults, page_faults
 from lab import Lab, Notebook
 
-# One picture is slow and has a control that does nothing, one is blank and adds outputs, one ignores clicks and fails.
+# One picture is slow, one is blank and adds outputs, one ignores clicks and a slider.
 CELLS = """
 import time, warnings
 import ipywidgets, numpy as np
 from IPython.display import display
 from fervt_lib.widgets import LivePicture
 
-def bar(size):
+def bar(size, idle=0):
     return np.uint8(255 * (np.indices((100, 100, 3))[0] < size))
 
-def slow(size, idle):
-    end = time.thread_time() + 0.1  # of the processor's time: on a busy machine it lasts longer, as all work does
+def slow(size):
+    end = time.thread_time() + 0.08  # of the processor's time: on a busy machine it lasts longer, as all work does
     while time.thread_time() < end:
         pass
     return bar(size)
 
 # %%
-LivePicture(slow, alt="slow", size=ipywidgets.IntSlider(50), idle=ipywidgets.IntSlider(50))
+LivePicture(slow, alt="slow", size=ipywidgets.IntSlider(50))
 # %%
 outputs = ipywidgets.Output()
 level = ipywidgets.IntSlider(50)
@@ -32,7 +32,8 @@ level.observe(lambda _: outputs.append_display_data("one more"), "value")
 flat = LivePicture(lambda level: np.full((100, 100, 3), level, np.uint8), alt="blank", level=level)
 ipywidgets.VBox([flat, outputs])
 # %%
-LivePicture(bar, alt="takes no click", click=lambda across, down: {}, size=ipywidgets.IntSlider(50))
+sliders = {name: ipywidgets.IntSlider(50) for name in ("size", "idle")}
+LivePicture(bar, alt="takes no click", click=lambda across, down: {}, **sliders)
 # %%
 LivePicture(bar, alt="not shown", size=ipywidgets.IntSlider());
 # %%
@@ -65,14 +66,11 @@ def test_errors_and_blank_pictures_are_seen(broken: Notebook):
 
 
 def test_slow_and_idle_controls_are_seen(broken: Notebook):
-    live, rows = broken.lives[0], []
-    slow, *idle = in_place(live, control_faults(live, rows, set()))
-    assert "'size' takes" in slow and rows[0]["median"] > rows[0]["limit"] >= 60
-    idle += mouse_faults(live)
-    expected = "drew only 0 new pictures", "draws the same picture at both ends", "was dragged and the picture stays"
-    assert idle == [f"broken picture 1: 'idle' {words}" for words in expected]
+    (slow,), _, idle = ([*control_faults(live, [], set()), *mouse_faults(live)] for live in broken.lives)
+    assert "'size' takes" in slow
+    words = "drew only 0 new pictures", "draws the same picture at both ends", "was dragged and the picture stays"
+    assert idle == [*(f"broken picture 3: 'idle' {w}" for w in words), "broken picture 3: clicks change nothing"]
 
 
-def test_outputs_that_pile_up_and_clicks_without_effect_are_seen(broken: Notebook):
+def test_outputs_that_pile_up_are_seen(broken: Notebook):
     assert "outputs became" in in_place(broken.lives[1], mouse_faults(broken.lives[1]))[-1]
-    assert list(mouse_faults(broken.lives[2])) == ["broken picture 3: clicks change nothing"]
