@@ -7,8 +7,10 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from numbers import Real
 from pathlib import Path
 
+MAX_SEED = 2**32 - 1  # the largest that every generator takes
 ABANDONED = 3600  # seconds without a write, after which the leftovers of a killed process are removed
 
 
@@ -28,6 +30,12 @@ def check_choice(name: str, value: object, choices: Collection) -> None:
     """Raise FervtError, with all choices, unless `value` is one of them."""
     if value not in choices:
         raise FervtError(f"{name} {value!r}: choose from {', '.join(map(str, choices))}")
+
+
+def check_number(name: str, value: object, low: float, high: float) -> None:
+    """Raise FervtError unless `value` is a number from `low` to `high`, both included."""
+    if not isinstance(value, Real) or not low <= value <= high:
+        raise FervtError(f"{name} {value}: choose a number from {low:g} to {high:g}")
 
 
 def project_folder() -> Path:
@@ -88,6 +96,8 @@ def read_json(path: Path) -> dict | list:
         CheckpointError: the file is not there, damaged, or not text at all.
     """
     try:
+        if not path.is_file():
+            raise FileNotFoundError("no such file")  # a pipe would keep its reader waiting
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: no readable JSON ({error}); copy it again, or make it again") from error

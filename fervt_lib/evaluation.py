@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import Subset
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_calibration_error,
@@ -14,30 +15,39 @@ from torchmetrics.functional.classification import (
 from torchvision.transforms.v2.functional import horizontal_flip
 from tqdm.auto import tqdm
 
-from .data import DATASETS, EXPRESSIONS, Faces, load, overlap
+from .data import DATASETS, EXPRESSIONS, Faces, as_faces, load, overlap
 from .disk import CheckpointError, FervtError
 from .model import FERVT, face_transforms, load_weights, read_provenance
 
 
 @torch.no_grad()  # not inference_mode: its tensors cannot be targets of an attribution
-def predict(model: FERVT, faces: Faces, *, mirror: bool = True) -> Tensor:
+def predict(model: FERVT, faces: Faces | Subset, *, mirror: bool = True) -> Tensor:
     """Probabilities `(n, classes)` on the CPU, float32; with `mirror`, the mean of a face's and its mirror image's.
 
-    Runs in float32 on the model's device and leaves the model in eval mode.
+    Runs on the model's device, in the precision of its weights or of the autocast around the call, and leaves the
+    model in eval mode.
+
+    Raises:
+        FervtError: there are no faces, or the answers are not numbers, as those of damaged weights.
     """
-    device = next(model.parameters()).device
+    faces, weight = as_faces(faces), next(model.parameters())
+    if not len(faces):
+        raise FervtError("there are no faces to predict: choose another split, or another selection")
     transforms = face_transforms(model.side)
     model.eval()
     batches = []
-    step = 32 if device.type == "cpu" else 1024  # faces at a time: what is fastest there, with the same answers
+    step = 32 if weight.device.type == "cpu" else 1024  # faces at a time: what is fastest there, with the same answers
     for start in tqdm(range(0, len(faces), step), desc="predicting", leave=False):
         images, _ = faces[start : start + step]
-        x = transforms(images.to(device))
+        x = transforms(images.to(weight.device)).to(weight.dtype)
         probabilities = model(x).float().softmax(dim=1)
         if mirror:
             probabilities = (probabilities + model(horizontal_flip(x)).float().softmax(dim=1)) / 2
-        batches.append(probabilities.cpu())
-    return torch.cat(batches)
+        batches.append(probabilities)
+    answers = torch.cat(batches).cpu()
+    if not answers.isfinite().all():
+        raise FervtError("the model's answers are not numbers: its weights or its precision are at fault")
+    return answers
 
 
 def score(probabilities: Tensor, labels: Tensor) -> dict:

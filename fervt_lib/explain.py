@@ -1,8 +1,41 @@
 """What a decision rests on: attention laid over the face, and scores for any heat map."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .disk import FervtError, check_number
+
+
+def _check_shape(name: str, tensor: Tensor, shape: tuple[int | None, ...], dtype: torch.dtype | None = None) -> None:
+    """Raise FervtError unless a tensor has this shape (None: any length) and, where it is given, this type."""
+    fits = tensor.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, tensor.shape, strict=True))
+    if not fits or dtype not in (None, tensor.dtype):
+        wanted = f"({', '.join('any' if n is None else str(n) for n in shape)})"
+        raise FervtError(f"{name} {tuple(tensor.shape)}, {tensor.dtype}: give {wanted}{f', {dtype}' if dtype else ''}")
+
+
+def _check_heat(heat: Tensor) -> None:
+    _check_shape("heat", heat, (None, None))
+    if not heat.isfinite().all():
+        raise FervtError("heat has values that are not numbers")
+
+
+@contextmanager
+def _evaluating(model: Callable) -> Iterator[None]:
+    """The model in eval mode, without gradients; afterwards every part of it is in the mode it was in."""
+    modes = {module: module.training for module in getattr(model, "modules", tuple)()}
+    for module in modes:
+        module.training = False
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def rollout(attention: list[Tensor]) -> Tensor:
@@ -17,8 +50,11 @@ def rollout(attention: list[Tensor]) -> Tensor:
     Returns:
         `(b, t)`, non-negative; the class token's own share is left out.
     """
-    total = None
+    if not attention:
+        raise FervtError("no attention to roll out: the model has no encoder layer")
+    total, (b, _, t) = None, attention[0].shape[:3]
     for weights in attention:
+        _check_shape("attention", weights, (b, None, t, t))
         mixed = weights.float().mean(dim=1)  # (b, 1 + t, 1 + t)
         mixed = (mixed + torch.eye(mixed.shape[-1], device=mixed.device)) / 2
         total = mixed if total is None else mixed @ total
@@ -33,6 +69,7 @@ def token_heat(weights: Tensor, cells: tuple[int, ...], side: int) -> Tensor:
     Args:
         cells: number of tokens per level, each a square number: `model.tokens.cells`.
     """
+    _check_shape("weights", weights, (sum(cells),))
     heat = torch.zeros(side, side)
     for level in weights.detach().float().cpu().split(list(cells)):
         n = round(len(level) ** 0.5)
@@ -43,11 +80,15 @@ def token_heat(weights: Tensor, cells: tuple[int, ...], side: int) -> Tensor:
 
 def pointing_game(heat: Tensor, mask: Tensor) -> bool:
     """Whether the hottest pixel of `heat` `(h, w)` lies inside `mask` `(h, w)` (Zhang et al. 2016)."""
+    _check_heat(heat)
+    _check_shape("mask", mask, heat.shape, torch.bool)
     return bool(mask.flatten()[heat.flatten().argmax()])
 
 
 def mass_inside(heat: Tensor, mask: Tensor) -> float:
     """Share of the positive heat that lies inside the mask, 0 to 1; 0 where no heat is positive."""
+    _check_heat(heat)
+    _check_shape("mask", mask, heat.shape, torch.bool)
     positive = heat.clamp(min=0)
     return float(positive[mask].sum() / positive.sum().clamp(min=1e-12))
 
@@ -64,7 +105,7 @@ def deletion_curve(
     Returns:
         `(steps + 1,)`: from nothing deleted to all. A good explanation makes it fall early.
     """
-    return _mixed_probability(model, _filled(x, fill), x, heat, target, steps)
+    return _curve(model, x, heat, target, steps, fill, deletes=True)
 
 
 def insertion_curve(
@@ -77,18 +118,23 @@ def insertion_curve(
     Returns:
         `(steps + 1,)`: from nothing put back to the whole face. A good explanation makes it rise early.
     """
-    return _mixed_probability(model, x, _filled(x, fill), heat, target, steps)
+    return _curve(model, x, heat, target, steps, fill, deletes=False)
 
 
-def _filled(x: Tensor, fill: Tensor | None) -> Tensor:
-    return x.mean(dim=(1, 2), keepdim=True).expand_as(x) if fill is None else fill.expand_as(x)
-
-
-@torch.inference_mode()
-def _mixed_probability(model: nn.Module, hot: Tensor, cold: Tensor, heat: Tensor, target: int, steps: int) -> Tensor:
-    """Probabilities `(steps + 1,)` for pictures with more and more of `hot`, the hottest pixels first, on `cold`."""
+def _curve(
+    model: nn.Module, x: Tensor, heat: Tensor, target: int, steps: int, fill: Tensor | None, *, deletes: bool
+) -> Tensor:
+    """Probabilities `(steps + 1,)` for mixtures of face and fill, in which the hottest pixels change first."""
+    _check_heat(heat)
+    _check_shape("x, one face,", x, (None, *heat.shape))
+    check_number("steps", steps, 1, heat.numel())
+    filled = (x.mean(dim=(1, 2), keepdim=True) if fill is None else fill).expand_as(x)
+    hot, cold = (filled, x) if deletes else (x, filled)
     order = heat.flatten().argsort(descending=True, stable=True)
     rank = order.argsort().reshape(heat.shape)  # 0 is the hottest pixel
     count = torch.arange(steps + 1, device=heat.device) * heat.numel() / steps
     taken = rank < count[:, None, None]  # (steps + 1, h, w)
-    return model(torch.where(taken[:, None], hot, cold)).softmax(dim=1)[:, target]
+    with _evaluating(model):
+        probabilities = model(torch.where(taken[:, None], hot, cold)).softmax(dim=1)
+    check_number("target", int(target), 0, probabilities.shape[1] - 1)
+    return probabilities[:, target]

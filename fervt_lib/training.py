@@ -4,11 +4,13 @@ Several devices: `accelerate launch -m fervt_lib train …`; two CPU processes:
 `OMP_NUM_THREADS=1 python -m torch.distributed.run --standalone --nproc_per_node=2 -m fervt_lib train …`.
 """
 
+import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
@@ -16,17 +18,32 @@ from typing import Literal, get_args, get_type_hints
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 from tqdm.auto import tqdm
 
-from .data import DATASETS, EXPRESSIONS, Augment, Faces, repeat_rare, to_distribution
-from .disk import CheckpointError, FervtError, check_choice
+from .data import DATASETS, EXPRESSIONS, Augment, Faces, as_faces, checksum, repeat_rare, to_distribution
+from .data.ckplus import FOLDS
+from .disk import MAX_SEED, CheckpointError, FervtError, check_choice, check_number
 from .evaluation import predict, score
-from .model import FERVT, PRESETS, face_transforms, load_weights, read_safetensors, save_weights, write_safetensors
-from .model.weights import fingerprint
+from .model import FERVT, PRESETS, load_weights, read_safetensors, save_weights, write_safetensors
+from .model.weights import fingerprint, to_side
 
+CHECKPOINT, WEIGHTS, RECORD = "checkpoint.safetensors", "model.safetensors", "model.json"  # the files of a run
+RANGES = {  # of a recipe's numbers, both ends included
+    "fold": (0, FOLDS - 1),
+    "epochs": (1, 10**6),
+    "batch_size": (1, 10**6),
+    "peak_lr": (1e-12, 1e30),
+    "weight_decay": (0, 1000),
+    "clip_norm": (1e-12, math.inf),
+    "ema_decay": (0, 1 - 1e-9),
+    "rare_share": (0, 1),
+    "seed": (0, MAX_SEED),
+}
 RENAMED = {"average_decay": "ema_decay"}  # fields of recipes that earlier versions wrote
 
 
@@ -59,8 +76,13 @@ class Recipe:
 
     def __post_init__(self):
         for name, hint in get_type_hints(type(self)).items():
+            value = getattr(self, name)
             if choices := get_args(hint):
-                check_choice(name, getattr(self, name), choices)
+                check_choice(name, value, choices)
+            elif isinstance(value, bool) or not isinstance(value, (int, float) if hint is float else hint):
+                raise FervtError(f"{name} {value!r}: give {'a number' if hint is float else hint.__name__}")
+            elif name in RANGES:
+                check_number(name, value, *RANGES[name])
 
 
 def read_recipe(facts: dict) -> dict:
@@ -79,8 +101,8 @@ def read_recipe(facts: dict) -> dict:
 def train(
     recipe: Recipe,
     folder: str | Path,
-    faces: Faces | None = None,
-    validation: Faces | None = None,
+    faces: Faces | Subset | None = None,
+    validation: Faces | Subset | None = None,
     *,
     build: Callable[[], FERVT] | None = None,
     augment: Augment | None = None,
@@ -93,40 +115,37 @@ def train(
     (averaged weights, no mirror image).
 
     Args:
-        faces, validation: sets to use instead of the recipe's dataset.
+        faces, validation: sets to use instead of the recipe's dataset; both, or none.
         build: makes a model of your own; the recipe names it in `variant`. It is called after the seed is set.
         augment: changes to the training faces instead of `Augment()`.
         on_epoch_end: called after every epoch with its number, from 1, and the averaged model; it must change neither.
 
     Raises:
         LossError: the loss is not finite; step and learning rate are named.
-        CheckpointError: the folder's checkpoint is damaged or comes from another recipe, or the recipe's `start` does
-            not hold weights of its preset.
+        CheckpointError: the folder's checkpoint is damaged, or comes from another recipe, other faces or another model,
+            or the recipe's `start` does not hold weights of its preset.
+        FervtError: the folder cannot be written, or another process trains in it.
     """
     build = _builder(recipe, build)
+    if (faces is None) != (validation is None):
+        raise FervtError("give both `faces` and `validation`, on which every epoch is scored, or neither")
+    faces, validation = map(as_faces, _load_faces(recipe) if faces is None else (faces, validation))
+    AcceleratorState._reset_state()  # else a second run in one process could not have another precision
     accelerator = Accelerator(
         mixed_precision=choose_precision(recipe.precision), cpu=not torch.accelerator.is_available()
     )
-    if faces is None:
-        faces, validation = _load_faces(recipe)
-    faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
-    run = _Run(recipe, Path(folder), accelerator, faces, build, augment or Augment())
-    for epoch in range(run.resume(), recipe.epochs):
-        start = time.perf_counter()
-        loss = run.epoch(epoch)
-        seconds = time.perf_counter() - start
-        with accelerator.autocast():
-            scores = score(predict(run.average.module, validation, mirror=False), validation.labels)
-        accelerator.print(
-            f"epoch {epoch + 1}/{recipe.epochs}: loss {loss:.4f}, validation {100 * scores['accuracy']:.2f} %, "
-            f"macro-F1 {scores['macro_f1']:.3f}, {len(faces) / seconds:.0f} faces/s"
-        )
-        entry = {"epoch": epoch + 1, "loss": round(loss, 4), "seconds": round(seconds, 1), "validation": scores}
-        run.history.append(entry)
-        if on_epoch_end is not None:
-            on_epoch_end(epoch + 1, run.average.module)
-        run.save(epoch + 1)
-    run.export()
+    with _reserved(Path(folder), accelerator):
+        run = _Run(recipe, Path(folder), accelerator, faces, validation, build, augment or Augment())
+        done = run.resume()
+        for epoch in range(done, recipe.epochs):
+            run.history.append(run.train_and_score(epoch))
+            if on_epoch_end is not None:
+                on_epoch_end(epoch + 1, run.average.module)
+            run.save(epoch + 1)
+        if done == recipe.epochs:
+            accelerator.print(f"{folder}: this run is finished, its {done} epochs are done; nothing was trained")
+        if done < recipe.epochs or not run.is_exported():
+            run.export()
     return run.average.module.eval()
 
 
@@ -143,12 +162,47 @@ def _load_faces(recipe: Recipe) -> tuple[Faces, Faces]:
     return dataset.load("train", **options), dataset.load("validation", **options | dataset.scored[0])
 
 
+@contextmanager
+def _reserved(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """The folder of a run, made where it is not there, for this run alone; looked at before any work is done."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0).acquire()  # the system lets go of it when a process dies
+        if blocked := [folder / name for name in (CHECKPOINT, WEIGHTS, RECORD) if (folder / name).is_dir()]:
+            raise IsADirectoryError(f"{blocked[0].name} is a folder")
+    except Timeout:
+        raise FervtError(f"{folder}: another process trains in it; wait for it, or choose another folder") from None
+    except (OSError, NotImplementedError) as error:  # the second: a file system without locks
+        raise FervtError(f"{folder} cannot hold a run ({error}); choose another folder") from error
+    with lock:
+        try:
+            yield
+        finally:
+            (folder / ".lock").unlink()
+
+
 class _Run:
     """The state of a run and how it goes to disk and comes back."""
 
-    def __init__(self, recipe: Recipe, folder: Path, accelerator: Accelerator, faces: Subset, build, augment: Augment):
-        self.recipe, self.accelerator, self.augment = recipe, accelerator, augment
-        self.checkpoint, self.weights = folder / "checkpoint.safetensors", folder / "model.safetensors"
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        accelerator: Accelerator,
+        faces: Faces,
+        validation: Faces,
+        build,
+        augment: Augment,
+    ):
+        if not len(validation):
+            raise FervtError("there are no validation faces, on which every epoch is scored")
+        self.recipe, self.accelerator, self.augment, self.validation = recipe, accelerator, augment, validation
+        self.checkpoint, self.weights = folder / CHECKPOINT, folder / WEIGHTS
+        self.decisive = {"faces": checksum(faces), "validation faces": checksum(validation)}
+        faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
         torch.manual_seed(recipe.seed)
         model = build().to(memory_format=torch.channels_last)
         model.to(accelerator.device)
@@ -156,7 +210,7 @@ class _Run:
         self.average = AveragedModel(model, multi_avg_fn=partial(_ema, decay=recipe.ema_decay), use_buffers=True)
         # With one replica this sampler is torch's way to shuffle by (seed, epoch); accelerate shares out its batches.
         sampler = DistributedSampler(faces, 1, 0, shuffle=True, seed=recipe.seed)
-        loader = DataLoader(faces, recipe.batch_size, sampler=sampler, collate_fn=_as_is, drop_last=True)
+        loader = DataLoader(faces, recipe.batch_size, sampler=sampler, drop_last=True)
         optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.peak_lr, fused=True)
         self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
         if not len(self.loader):
@@ -164,6 +218,23 @@ class _Run:
         self.schedule = _schedule(recipe, self.optimizer.optimizer, steps=recipe.epochs * len(self.loader))
         self.history: list[dict] = []
         self.start = fingerprint(Path(recipe.start)) if recipe.start else None
+        settings = asdict(augment) if is_dataclass(augment) else {}
+        self.augmentation = json.loads(json.dumps({"class": type(augment).__name__, **settings}, default=str))
+        self.decisive |= {"augmentation": self.augmentation, "model": _structure(model)}
+        self.decisive |= {"number of processes": accelerator.num_processes}
+
+    def train_and_score(self, epoch: int) -> dict:
+        """One epoch and the averaged model's scores after it, as the record tells them."""
+        start = time.perf_counter()
+        loss = self.epoch(epoch)
+        seconds = time.perf_counter() - start
+        with self.accelerator.autocast():
+            scores = score(predict(self.average.module, self.validation, mirror=False), self.validation.labels)
+        self.accelerator.print(
+            f"epoch {epoch + 1}/{self.recipe.epochs}: loss {loss:.4f}, validation {100 * scores['accuracy']:.2f} %, "
+            f"macro-F1 {scores['macro_f1']:.3f}, {len(self.loader.dataset) / seconds:.0f} faces/s"
+        )
+        return {"epoch": epoch + 1, "loss": round(loss, 4), "seconds": round(seconds, 1), "validation": scores}
 
     def epoch(self, epoch: int) -> float:
         """One pass over the training faces; returns the mean loss. Its random numbers come from seed and epoch."""
@@ -206,6 +277,7 @@ class _Run:
             tensors |= _prefixed(f"optimizer.{index}", values)
         facts = {
             "recipe": asdict(self.recipe),
+            "decisive": self.decisive,
             "epochs_done": epochs_done,
             "schedule": {k: v for k, v in self.schedule.state_dict().items() if not callable(v)},
             "groups": state["param_groups"],
@@ -219,10 +291,14 @@ class _Run:
         if not self.checkpoint.is_file():
             return 0
         tensors, metadata = read_safetensors(self.checkpoint)
-        if "recipe" not in metadata:
-            raise CheckpointError(f"{self.checkpoint}: not the checkpoint of a run; give this run another folder")
+        if "decisive" not in metadata:
+            where = f"{self.checkpoint}: not the checkpoint of a run of this version of the library"
+            raise CheckpointError(f"{where}; give this run another folder")
         facts = {name: json.loads(value) for name, value in metadata.items()}
         check_same_recipe(self.checkpoint, facts["recipe"], self.recipe)
+        if other := [name for name, value in self.decisive.items() if facts["decisive"][name] != value]:
+            way_out = "go on with the same, or choose another folder"
+            raise CheckpointError(f"{self.checkpoint} comes from a run with other {', '.join(other)}: {way_out}")
         self.accelerator.unwrap_model(self.model).load_state_dict(_without_prefix("model.", tensors))
         self.average.load_state_dict(_without_prefix("average.", tensors))
         params = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -232,6 +308,9 @@ class _Run:
         self.history, self.start = facts["history"], facts.get("start")
         return facts["epochs_done"]
 
+    def is_exported(self) -> bool:
+        return self.weights.is_file() and self.weights.with_name(RECORD).is_file()
+
     def export(self) -> None:
         if not self.accelerator.is_main_process:
             return
@@ -239,7 +318,7 @@ class _Run:
             "classes": list(EXPRESSIONS),
             "recipe": asdict(self.recipe),
             "start": self.start,
-            "augmentation": {"class": type(self.augment).__name__, **asdict(self.augment)},
+            "augmentation": self.augmentation,
             "hardware": f"{self.accelerator.num_processes} × {self.accelerator.device.type}",
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
@@ -265,7 +344,7 @@ def _ema(averages: list[Tensor], currents: list[Tensor], done: Tensor, decay: fl
 
 def to_model_input(x: Tensor, side: int) -> Tensor:
     """Augmented float faces in [0, 1] as the model's 3 channels of side² pixels, channels last."""
-    return face_transforms(side)(x).contiguous(memory_format=torch.channels_last)
+    return to_side(side)(x).contiguous(memory_format=torch.channels_last)
 
 
 def _schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
@@ -274,8 +353,16 @@ def _schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> t
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=steps)
 
 
-def _as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return batch
+def _structure(model: nn.Module) -> str:
+    """A checksum of what a model is made of besides its weights: its parts, their settings, the shapes of tensors."""
+    parts = [(name, type(part).__qualname__, _settings(part)) for name, part in model.named_modules()]
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    return hashlib.sha256(repr((parts, shapes)).encode()).hexdigest()
+
+
+def _settings(part: nn.Module) -> dict:
+    plain = {name: value for name, value in vars(part).items() if isinstance(value, int | float | str | tuple)}
+    return {name: value for name, value in plain.items() if name != "training" and not name.startswith("_")}
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from fervt_lib import FervtError
 from fervt_lib.explain import deletion_curve, insertion_curve, mass_inside, pointing_game, rollout, token_heat
 from fervt_lib.model import fervt_compact
 
@@ -142,3 +143,59 @@ def test_curves_are_probabilities_of_the_class_asked_for(how):
     with torch.inference_mode():
         whole = model(face[None]).softmax(dim=1)[0]
     torch.testing.assert_close(curves[:, 0 if how is deletion_curve else -1], whole)
+
+
+# --- wrong use ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [deletion_curve, insertion_curve])
+def test_curves_change_nothing_of_the_model_and_are_those_of_eval_mode(how):
+    model, face, heat = fervt_compact(weights="drawn"), torch.rand(3, 48, 48), torch.rand(48, 48)
+    wanted = how(model, face, heat, 1)
+    model.train()
+    model.fusion.eval()  # a part that its owner froze
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes = [part.training for part in model.modules()]
+    torch.testing.assert_close(how(model, face, heat, 1), wanted)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert [part.training for part in model.modules()] == modes
+
+
+WRONG = {
+    "a batch of one": {"x": FACE[None]},
+    "a face of another size": {"x": FACE[:, :1]},
+    "the heat of a batch": {"heat": HEAT[None]},
+    "heat that is no number": {"heat": HEAT * torch.nan},
+    "no steps": {"steps": 0},
+    "a class that is none": {"target": 2},
+    "a class from the end": {"target": -1},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("how", [deletion_curve, insertion_curve])
+def test_curves_of_other_things_than_a_face_are_refused(how, wrong):
+    with pytest.raises(FervtError, match=f"^{min(wrong)}"):
+        how(**{"model": Linear(), "x": FACE, "heat": HEAT, "target": 0, "steps": 4} | wrong)
+
+
+MASK = HEAT > 1
+
+
+@pytest.mark.parametrize("mask", [MASK.long(), MASK.byte(), MASK.float(), MASK[None], MASK[0], MASK[:1]])
+@pytest.mark.parametrize("how", [mass_inside, pointing_game])
+def test_masks_are_of_the_heats_size_and_bool(how, mask):
+    with pytest.raises(FervtError, match="^mask"):
+        how(HEAT, mask)
+    with pytest.raises(FervtError, match="^heat"):
+        how(HEAT * torch.nan, MASK)
+
+
+def test_rollout_and_token_heat_refuse_what_is_no_attention():
+    good = torch.rand(1, 2, 5, 5)
+    for wrong in ([], [good, torch.rand(1, 2, 4, 4)], [torch.rand(2, 5, 5)], [torch.rand(1, 2, 5, 4)]):
+        with pytest.raises(FervtError, match="attention"):
+            rollout(wrong)
+    for weights in (torch.rand(53), torch.rand(1, 54), torch.rand(55)):
+        with pytest.raises(FervtError, match="weights"):
+            token_heat(weights, (9, 9, 36), 48)

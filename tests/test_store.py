@@ -50,6 +50,36 @@ def test_rows_are_parsed_once_until_a_source_changes_or_the_cache_is_cut_short(m
     assert is_whole(other) and list((tmp_path / "cache").iterdir()) == [other]
 
 
+@pytest.mark.parametrize("place", [0, 20, 64, 127, 128, 1_000_000, -33, -32, -1])
+@pytest.mark.parametrize("length", [1, 30_000])
+def test_bytes_of_a_finished_cache_that_change_are_noticed(make, place, length):
+    path = make()
+    content = bytearray(path.read_bytes())
+    damaged = slice(place % len(content), min(place % len(content) + length, len(content)))
+    content[damaged] = bytes(byte ^ 255 for byte in content[damaged])
+    path.write_bytes(content)
+    assert is_whole(make())
+
+
+def test_a_source_that_was_given_its_old_size_and_time_back_is_noticed(make, tmp_path):
+    source, path = tmp_path / "source", make()
+    before = source.stat()
+    source.write_text("b")
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert make() != path
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_two_processes_that_fill_one_cache_at_once_leave_it_whole(make):
+    fork = multiprocessing.get_context("fork")
+    both = [fork.Process(target=make) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert is_whole(make(lambda: pytest.fail("parsed again")))
+
+
 def test_rows_are_written_in_constant_memory(tree):
     load("rafdb", root=tree("rafdb", "kaggle"))  # what is imported on the way does not count
     root = tree("rafdb", "official")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import Subset
+from trees import state_of
 
 from fervt_lib import CheckpointError, FervtError, cli
 from fervt_lib.data import Augment, Faces
 from fervt_lib.evaluation import predict
-from fervt_lib.model import PRESETS, load_weights, read_safetensors, write_safetensors
+from fervt_lib.model import FERVT, PRESETS, load_weights, read_safetensors, write_safetensors
 from fervt_lib.training import LossError, Recipe, _Run, read_recipe, to_model_input, train
 
 RECIPE = Recipe(dataset="random", preset="tiny", epochs=3, batch_size=32, precision="no")  # 3 steps an epoch
@@ -83,20 +86,89 @@ run(Path(sys.argv[1]))
 def test_a_run_killed_mid_epoch_and_resumed_ends_with_the_same_weights(unbroken, tmp_path):
     threads = str(torch.get_num_threads())
     assert python("-c", KILLED_MID_EPOCH, str(tmp_path), OMP_NUM_THREADS=threads).returncode == -signal.SIGKILL
-    assert {file.name for file in tmp_path.iterdir()} == {"checkpoint.safetensors"}  # of epoch 1
+    assert {file.name for file in tmp_path.iterdir()} == {"checkpoint.safetensors", ".lock"}  # of epoch 1
     assert not differing(run(tmp_path), unbroken)
     history = json.loads((tmp_path / "model.json").read_text())["history"]
     assert [entry["epoch"] for entry in history] == [1, 2, 3]
 
 
-def test_a_finished_run_leaves_its_model_and_is_not_trained_again(unbroken, folder):
+def test_a_finished_run_leaves_its_model_and_says_that_it_is_not_trained_again(unbroken, folder, capsys):
     assert {file.name for file in folder.iterdir()} == {"checkpoint.safetensors", "model.safetensors", "model.json"}
     facts = json.loads((folder / "model.json").read_text())
     assert facts["recipe"] == asdict(RECIPE) and len(facts["history"]) == 3
     saved = load_weights(folder / "model.safetensors").state_dict()
     for name, tensor in unbroken.items():
         torch.testing.assert_close(saved[name], tensor, atol=1e-3, rtol=1e-3)
-    assert not differing(run(folder), unbroken)
+    before = state_of(folder)
+    assert not differing(run(folder), unbroken) and state_of(folder) == before
+    assert "this run is finished" in capsys.readouterr().out
+
+
+def dark() -> FERVT:
+    model = PRESETS["tiny"]()
+    model.grid_attention.gain = 1
+    return model
+
+
+@pytest.mark.parametrize(
+    ("what", "changes"),
+    [
+        ("faces", {"faces": random_faces(104)}),
+        ("faces", {"faces": random_faces(96).take(torch.arange(96).flip(0))}),
+        ("validation faces", {"validation": random_faces(24)}),
+        ("augmentation", {"augment": Augment(flip=0.25)}),
+        ("model", {"build": dark}),
+    ],
+)
+def test_a_run_is_not_gone_on_with_by_another(tmp_path, what, changes):
+    recipe = replace(RECIPE, epochs=1, batch_size=48, variant="mine")
+    usual = {"faces": random_faces(), "validation": random_faces(16), "build": PRESETS["tiny"]}
+    train(recipe, tmp_path, **usual)
+    with pytest.raises(CheckpointError, match=f"comes from a run with other {what}:"):
+        train(recipe, tmp_path, **usual | changes)
+
+
+def test_a_subset_is_trained_on_as_the_faces_that_it_holds(tmp_path):
+    faces, chosen = random_faces(), list(range(0, 96, 2))
+    recipe = replace(RECIPE, epochs=1, batch_size=16)
+    subset = train(recipe, tmp_path / "a", Subset(faces, chosen), Subset(faces, [1, 3])).state_dict()
+    taken = train(recipe, tmp_path / "b", faces.take(torch.tensor(chosen)), faces.take(torch.tensor([1, 3])))
+    assert not differing(subset, taken.state_dict())
+
+
+# --- the folder of a run -----------------------------------------------------------------------------------------
+
+
+def test_a_second_process_in_the_folder_is_refused_and_leaves_the_first_alone(tmp_path):
+    def intrude(epoch, model):
+        with pytest.raises(FervtError, match="another process trains in it"):
+            short_run(tmp_path)
+
+    run(tmp_path, hooks={"on_epoch_end": intrude}, epochs=1)
+    assert {file.name for file in tmp_path.iterdir()} == {"checkpoint.safetensors", "model.safetensors", "model.json"}
+
+
+@pytest.mark.parametrize("name", ["", "checkpoint.safetensors", "model.safetensors", "model.json"])
+def test_a_folder_that_cannot_hold_the_run_is_refused_before_the_first_epoch(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(_Run, "step", lambda *_: pytest.fail("it has begun to train"))
+    folder = tmp_path / "run"
+    (folder / name).mkdir(parents=True) if name else folder.write_text("a file")
+    with pytest.raises(FervtError, match=f"{folder} cannot hold a run .*; choose another folder"):
+        short_run(folder)
+
+
+@pytest.mark.parametrize("faces", [{"faces": random_faces(), "validation": None}, {"validation": random_faces()}])
+def test_faces_without_validation_faces_are_refused_before_the_first_epoch(tmp_path, faces):
+    with pytest.raises(FervtError, match="give both"):
+        train(RECIPE, tmp_path, **faces)
+    for some, message in (((96, 0), "no validation faces"), ((0, 16), "no faces")):
+        with pytest.raises(FervtError, match=message):
+            train(RECIPE, tmp_path, *map(random_faces, some))
+
+
+def test_runs_of_two_precisions_fit_into_one_process(tmp_path):
+    weights = [short_run(tmp_path / precision, precision=precision) for precision in ("no", "bf16", "no")[:2]]
+    assert differing(*weights)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"preset": "paper"}, {"epochs": 4}, {"targets": "hard"}])
@@ -140,7 +212,7 @@ def test_a_recipe_of_any_version_is_read_in_todays_names():
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(LossError, match=r"step \d+: the loss is (nan|inf) at learning rate \d\.\d+e\+\d+"):
         run(tmp_path / "new", peak_lr=1e30)
-    assert not list(tmp_path.iterdir()) and issubclass(LossError, FloatingPointError)
+    assert not list((tmp_path / "new").iterdir()) and issubclass(LossError, FloatingPointError)
     short_run(tmp_path)
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
     monkeypatch.setattr("fervt_lib.training._Run.resume", lambda self: 0)
@@ -148,6 +220,28 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkp
     with pytest.raises(LossError, match="step 1: "):
         short_run(tmp_path)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+NAN = float("nan")
+OUT_OF_RANGE = [
+    *({"epochs": value} for value in (0, -1, 1.5, True, "3")),
+    *({"batch_size": value} for value in (0, -8)),
+    *({"peak_lr": value} for value in (0, -1e-3, NAN, float("inf"))),
+    *({"weight_decay": value} for value in (-1, NAN)),
+    *({"clip_norm": value} for value in (-1, 0, NAN)),
+    *({"ema_decay": value} for value in (-0.1, 1, 2, NAN)),
+    *({"rare_share": value} for value in (-1, 2, NAN)),
+    *({"seed": value} for value in (-1, 10**30, 0.5)),
+    *({"fold": value} for value in (-1, 10)),
+    *({"dataset": value} for value in (None, 3)),
+]
+
+
+@pytest.mark.parametrize("wrong", OUT_OF_RANGE, ids=str)
+def test_a_number_out_of_its_range_or_of_another_type_is_refused_when_the_recipe_is_made(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(FervtError, match=f"^{name} '?{re.escape(str(value))}'?: (choose a number from|give)"):
+        Recipe(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"schedule": "cosine"}, {"targets": "vote"}, {"preset": "large"}, {"classes": 6}])
@@ -187,11 +281,6 @@ def test_on_epoch_end_sees_every_epochs_averaged_model_and_changes_nothing(unbro
 
 
 def test_a_model_of_your_own_is_built_from_the_seed_and_named(unbroken, tmp_path):
-    def dark():
-        model = PRESETS["tiny"]()
-        model.grid_attention.gain = 1
-        return model
-
     own = [run(tmp_path / f"{i}", hooks={"build": dark}, variant="dark") for i in range(2)]
     assert not differing(*own) and differing(own[0], unbroken)
     facts = json.loads((tmp_path / "0" / "model.json").read_text())
@@ -239,7 +328,7 @@ def test_a_run_can_go_on_from_the_weights_of_another(unbroken, folder, tmp_path)
     assert facts["start"]["sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()
     with pytest.raises(CheckpointError, match="tiny preset, not compact"):
         run(tmp_path / "compact", start=str(start), preset="compact")
-    with pytest.raises(CheckpointError, match="nowhere.safetensors: no such checkpoint"):
+    with pytest.raises(CheckpointError, match="nowhere.safetensors: no such file of weights"):
         run(tmp_path / "nowhere", start=str(tmp_path / "nowhere.safetensors"))
 
 
@@ -282,7 +371,8 @@ def test_a_fold_of_ckplus_is_trained_and_then_tested_on_the_faces_that_were_kept
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [("--dataset affectnet", "choose from ckplus"), ("--dataset ckplus --fold 10", "0, 1, 2")]
+    ("options", "message"),
+    [("--dataset affectnet", "choose from ckplus"), ("--dataset ckplus --fold 10", "from 0 to 9")],
 )
 def test_an_option_that_does_not_exist_ends_the_command_with_those_that_do(tmp_path, options, message):
     with pytest.raises(SystemExit, match=f"error: .*{message}"):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_dtype, to_pil_image
 from tqdm.auto import tqdm
 
-from ..disk import FervtError, written_whole
+from ..disk import MAX_SEED, FervtError, check_number, written_whole
 from .faces import Faces
 from .labels import EXPRESSIONS
 from .sampling import repeat_rare
@@ -45,15 +45,16 @@ class Augment:
 
     def __post_init__(self):
         for name, strength in asdict(self).items():
-            most = 180 if name == "degrees" else 1
-            if not 0 <= strength <= most:
-                raise FervtError(f"{name} {strength}: choose a number from 0 to {most}")
+            check_number(name, strength, 0, 180 if name == "degrees" else 1)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """uint8 `(b, c, h, w)` to changed float32 in [0, 1] of the same shape.
 
         `generator` is a CPU generator whatever the images' device, so that a seed means the same faces everywhere.
         """
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            found = f"{tuple(images.shape)}, {images.dtype}"
+            raise FervtError(f"faces {found}: give them as they were read, (b, c, h, w) in uint8 from 0 to 255")
         b = len(images)
         draws = torch.rand(b, 10, generator=generator).to(images.device)
         x = self._move(images.float() / 255, draws[:, :5] * 2 - 1)
@@ -122,9 +123,9 @@ def write_augmented(
     folder = Path(folder)
     if folder.exists():
         raise FervtError(f"{folder} exists already; name a new folder, or remove it")
-    if copies < 1 or not (0 <= vertical_flips <= 1 and 0 <= rare_share <= 1):
-        given = f"copies {copies}, vertical_flips {vertical_flips}, rare_share {rare_share}"
-        raise FervtError(f"{given}: at least 1 copy, and shares from 0 to 1")
+    check_number("copies", copies, 1, 10**6)
+    check_number("vertical_flips", vertical_flips, 0, 1)
+    check_number("seed", seed, 0, MAX_SEED)
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.tensor([i for _ in range(copies) for i in repeat_rare(faces, rare_share, generator).indices])
     entries, numbers, augment = [], Counter(), augment or Augment()

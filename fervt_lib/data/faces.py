@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Subset
 
-from ..disk import DataError
+from ..disk import DataError, FervtError
 from .labels import EXPRESSIONS, VOTE_COLUMNS
 from .store import open_table
 
@@ -29,8 +30,8 @@ class Pictures:
         rows: `(n,)` int64, which of them, in this order.
     """
 
-    def __init__(self, path: Path, rows: Tensor):
-        self.path, self.rows = path, rows
+    def __init__(self, path: Path, rows: Tensor | np.ndarray):
+        self.path, self.rows = path, torch.as_tensor(rows)
         self.table = open_table(path)["picture"]  # (all, channels, height, width) uint8, on the disk
 
     def __len__(self) -> int:
@@ -39,8 +40,11 @@ class Pictures:
     def __getitem__(self, index) -> Tensor:
         return torch.from_numpy(np.array(self.table[self.rows[index].numpy()]))
 
+    def take(self, chosen: Tensor) -> "Pictures":
+        return Pictures(self.path, self.rows[chosen])
+
     def __reduce__(self) -> tuple:
-        return Pictures, (self.path, self.rows)  # another process opens the table itself
+        return Pictures, (self.path, self.rows.numpy())  # another process opens the table itself
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,35 @@ class Faces(TorchDataset):
     subjects: Tensor | None = None
     fold: int | None = None
 
+    def __post_init__(self):
+        shapes = tuple(self.votes.shape), tuple(self.raw_votes.shape), tuple(self.rows.shape), len(self.pictures)
+        n = len(self.votes)
+        if shapes != ((n, len(EXPRESSIONS)), (n, len(VOTE_COLUMNS)), (n,), n):
+            raise FervtError(
+                f"votes {shapes[0]}, raw_votes {shapes[1]}, rows {shapes[2]}, {shapes[3]} pictures: see Faces"
+            )
+        if isinstance(self.pictures, Tensor) and (self.pictures.dtype != torch.uint8 or self.pictures.ndim != 4):
+            found = f"{tuple(self.pictures.shape)}, {self.pictures.dtype}"
+            raise FervtError(f"pictures {found}: give (n, channels, height, width) in uint8 from 0 to 255")
+
     def __len__(self) -> int:
         return len(self.votes)
+
+    def __getstate__(self) -> dict:
+        # arrays: torch would hand its tensors to another process through shared memory, of which Docker gives 64 MB
+        kept = {name: value for name, value in vars(self).items() if name != "images"}
+        return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in kept.items()}
+
+    def __setstate__(self, state: dict) -> None:
+        arrays = {name: torch.from_numpy(value) for name, value in state.items() if isinstance(value, np.ndarray)}
+        vars(self).update(state | arrays)
 
     def __getitem__(self, index) -> tuple[Tensor, Tensor]:
         return self.pictures[index], self.votes[index]
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        # torch's DataLoader asks for a whole batch at once when this method is there: one indexing, no stacking.
-        return self[torch.as_tensor(indices)]
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
+        # torch's DataLoader asks for a batch at once where this method is there, and puts the items together itself
+        return list(zip(*self[torch.as_tensor(indices, dtype=torch.int64)], strict=True))
 
     @cached_property
     def images(self) -> Tensor:
@@ -103,11 +127,25 @@ class Faces(TorchDataset):
         return [label for label, name in enumerate(EXPRESSIONS) if name not in self.expressions]
 
     def take(self, chosen: Tensor) -> "Faces":
-        """The chosen faces, `(n,)` bool or their indices, as a set of its own in memory."""
+        """The chosen faces, `(n,)` bool or their indices, as a set of its own; pictures on the disk stay there."""
+        pictures = self.pictures.take(chosen) if isinstance(self.pictures, Pictures) else self.pictures[chosen]
         subjects = None if self.subjects is None else self.subjects[chosen]
         votes = self.votes[chosen], self.raw_votes[chosen]
         where = self.protocol, self.dataset, self.expressions, subjects, self.fold
-        return Faces(self.images[chosen], *votes, self.rows[chosen], *where)
+        return Faces(pictures, *votes, self.rows[chosen], *where)
+
+
+def as_faces(faces: "Faces | Subset") -> Faces:
+    """Faces as they are; a torch Subset of faces, as `random_split` makes them, as a set of its own.
+
+    Raises:
+        FervtError: it is neither.
+    """
+    if isinstance(faces, Subset):
+        return as_faces(faces.dataset).take(torch.as_tensor(faces.indices, dtype=torch.int64))
+    if not isinstance(faces, Faces):
+        raise FervtError(f"faces must be a set of `Faces` or a torch Subset of one, not {type(faces).__name__}")
+    return faces
 
 
 def to_distribution(votes: Tensor) -> Tensor:

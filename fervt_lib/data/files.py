@@ -13,6 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from ..disk import DataError, project_folder
+from ..pictures import as_viewed
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")
 SYSTEM_FILES = ("Thumbs.db", "desktop.ini", "__MACOSX")  # file managers leave them in every folder
@@ -45,11 +46,18 @@ def list_pictures(folder: Path) -> list[Path]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while `path` is read into a DataError that names it."""
+    """Turn whatever goes wrong while `path`, a file or a folder, is read into a DataError that names it."""
     try:
+        refuse_pipe(path)
         yield
     except UNREADABLE as error:
         raise DataError(f"{path} cannot be read ({error}); download it again if it is damaged") from error
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raise DataError for a pipe or a device, which would keep its reader waiting."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(f"{path} is a pipe or a device, not a file; move it out of the dataset")
 
 
 def encoding_of(start: bytes) -> str:
@@ -129,6 +137,7 @@ def read_picture(path: Path, mode: str, size: tuple[int, int] | None = None, sid
         size: width and height that it must have; None takes any `sides`.
     """
     try:
+        refuse_pipe(path)
         with Image.open(path, formats=("JPEG", "PNG")) as picture:
             fits = picture.size == size if size else all(side in sides for side in picture.size)
             if not fits:  # told by the header: a small file can claim billions of pixels
@@ -136,7 +145,7 @@ def read_picture(path: Path, mode: str, size: tuple[int, int] | None = None, sid
                 raise DataError(f"{path}: {picture.width}×{picture.height} pixels, not {wanted}; download it again")
             if picture.mode[0] in "IF":
                 raise DataError(f"{path}: more than 8 bits a pixel (mode {picture.mode}); download it again")
-            return np.asarray(picture.convert(mode))
+            return np.asarray(as_viewed(picture).convert(mode))
     except DataError:
         raise
     except Exception as error:  # Pillow meets damage with errors of many kinds

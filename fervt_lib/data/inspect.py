@@ -183,6 +183,14 @@ def overlap(train: Faces, test: Faces) -> dict[str, int]:
     return common
 
 
+def checksum(faces: Faces) -> str:
+    """The same for the same pictures and votes in the same order. Pictures are read one batch at a time."""
+    total = hashlib.sha256(faces.votes.numpy().tobytes())
+    for digest in _digests(faces):
+        total.update(digest)
+    return total.hexdigest()
+
+
 def _digests(faces: Faces) -> Iterator[bytes]:
     for start in range(0, len(faces), 1024):
         images, _ = faces[start : start + 1024]

@@ -3,7 +3,7 @@
 import torch
 from torch.utils.data import Subset
 
-from ..disk import FervtError
+from ..disk import FervtError, check_number
 from .faces import Faces
 from .labels import EXPRESSIONS
 
@@ -16,10 +16,11 @@ def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Subse
     the factor is the probability of one more copy. No picture is copied.
 
     Raises:
-        FervtError: a share below 0.
+        FervtError: a share that is not from 0 to 1, or no faces.
     """
-    if share < 0:
-        raise FervtError(f"share {share}: a share of the labels is at least 0")
+    check_number("rare_share", share, 0, 1)
+    if not len(faces):
+        raise FervtError("there are no faces: choose another split, or another selection")
     labels = faces.labels
     frequency = labels.bincount(minlength=len(EXPRESSIONS)) / len(labels)
     factors = (share / frequency).sqrt().clamp(min=1)[labels]

@@ -1,8 +1,9 @@
-"""Datasets are parsed once: a table of one row a face, kept as a memory-mapped .npy file."""
+"""Datasets are parsed once: a table of one row a face, kept as a memory-mapped .npy file that ends in its checksum."""
 
 import hashlib
 import os
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.lib.format import open_memmap
 from ..disk import DataError, FervtError, remove_abandoned, written_whole
 from .files import readable
 
+CHECKSUM = hashlib.sha256().digest_size  # bytes
 WAY_OUT = "make room, or name another folder in FERVT_CACHE"
 
 
@@ -33,7 +35,8 @@ def cached(
     """The file that holds the table of dataset `name` at `root`; written when it is not there, or a source changed.
 
     Args:
-        sources: the files that the rows are read from; their names, sizes and times are the key of the cache.
+        sources: the files that the rows are read from; their names, sizes and times are the key of the cache. The
+            system's own time of the last change is one of them, so a file that was given its old time back is noticed.
         columns: of a row, as numpy's structured types name them: `[("picture", "u1", (1, 48, 48)), ("label", "u1")]`.
         rows: yields the rows one by one; no more than one need be in memory.
 
@@ -61,7 +64,7 @@ def _facts(sources: Iterable[Path], root: Path) -> Iterable[str]:
     for path in sources:
         with readable(path):
             stat = path.stat()
-        yield f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}"
+        yield f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def _digest(texts: Iterable[str]) -> str:
@@ -70,16 +73,27 @@ def _digest(texts: Iterable[str]) -> str:
 
 def _is_whole(path: Path, dtype: np.dtype) -> bool:
     try:
-        return open_table(path).dtype == dtype
+        stat = path.stat()
+        return _is_as_written(path, stat.st_ino, stat.st_size, stat.st_mtime_ns) and open_table(path).dtype == dtype
     except (OSError, ValueError):  # not there, or damaged from outside: made again
         return False
 
 
+@lru_cache
+def _is_as_written(path: Path, *_state: int) -> bool:
+    """Whether a file ends in the checksum of the rest; looked at once per process, and when its state is another."""
+    content = np.memmap(path, mode="r")
+    return hashlib.sha256(content[:-CHECKSUM]).digest() == content[-CHECKSUM:].tobytes()
+
+
 def _write(part: Path, dtype: np.dtype, rows: Iterable[tuple]) -> None:
-    """Row by row. The count goes into the header last: numpy leaves room there for any count."""
+    """Row by row. The count goes into the header at the end: numpy leaves room there for any count."""
     header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (0,)}
-    with open(part, "xb") as file:
+    with open(part, "xb+") as file:
         npy.write_array_header_1_0(file, header)
         count = sum(1 for row in rows if file.write(np.array(row, dtype).tobytes()))
         file.seek(0)
         npy.write_array_header_1_0(file, header | {"shape": (count,)})
+        file.seek(0)
+        checksum = hashlib.file_digest(file, "sha256").digest()
+        file.write(checksum)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet34_Weights
 from torchvision.transforms.v2.functional import normalize
 
+from ..disk import FervtError
 from .backbone import CompactPyramid, Pyramid, ResNet34Pyramid
 from .grid import Fusion, GridWiseAttention
 from .tokens import LevelTokens, SpatialTokens
@@ -58,6 +59,11 @@ class FERVT(nn.Module):
 
     def trace(self, x: Tensor) -> Trace:
         """Faces `(b, 3, H, W)` in [0, 1] to logits, attention and feature maps, all of one pass."""
+        if x.shape[1:] != (3, self.side, self.side):
+            raise FervtError(
+                f"faces {tuple(x.shape)}: this model takes (b, 3, {self.side}, {self.side}), "
+                f"as face_transforms({self.side}) makes them"
+            )
         attended, region_weights = self.grid_attention(x)
         fused = self.fusion(x, attended)  # (b, 3, H, W) in (0, 1)
         pyramid = self.backbone(normalize(fused, IMAGENET_MEAN, IMAGENET_STD))

@@ -61,7 +61,7 @@ class VisualTransformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Tokens `(b, t, dim)` to logits `(b, classes)` and each layer's weights `(b, heads, 1 + t, 1 + t)`."""
-        x = torch.cat([self.cls.expand(len(tokens), -1, -1), tokens], dim=1) + self.positions
+        x = torch.cat([self.cls.expand(tokens.shape[0], -1, -1), tokens], dim=1) + self.positions
         attention = []
         for layer in self.layers:
             x, weights = layer(x)

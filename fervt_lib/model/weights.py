@@ -1,7 +1,6 @@
 """Weights on disk, where they come from, and the builders that load them, in torchvision's manner."""
 
 import hashlib
-import json
 from functools import partial
 from pathlib import Path
 
@@ -12,52 +11,108 @@ from torch import Tensor
 from torchvision.models import ResNet34_Weights, Weights, WeightsEnum
 from torchvision.transforms import v2
 
-from ..disk import CheckpointError, FervtError, read_json, write_json, written_whole
+from ..disk import CheckpointError, FervtError, check_choice, read_json, write_json, written_whole
+from ..pictures import as_face
 from .fervt import FERVT, PRESETS
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def face_transforms(side: int) -> v2.Compose:
-    """uint8 faces `(…, 1 or 3, h, w)` or a PIL picture to float32 in [0, 1], gray in 3 channels, `side`² pixels."""
+    """Faces, or a PIL picture of one, to float32 in [0, 1], gray in 3 channels, `side`² pixels; see `as_face`."""
+    return v2.Compose([as_face, to_side(side)])
+
+
+def to_side(side: int) -> v2.Compose:
+    """`face_transforms` for faces that need no check, which would wait for a GPU."""
     gray, resized = v2.Grayscale(num_output_channels=3), v2.Resize((side, side), antialias=True)
-    return v2.Compose([v2.ToImage(), gray, resized, v2.ToDtype(torch.float32, scale=True)])
+    return v2.Compose([gray, resized, v2.ToDtype(torch.float32, scale=True)])
 
 
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file.
 
     Raises:
-        CheckpointError: no such file, or it is damaged.
+        CheckpointError: no such file, or it is damaged: its checksum is not the one in its metadata or its record.
     """
+    path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
+        raise CheckpointError(f"{path}: no such file of weights")
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: damaged or cut short ({error}); copy or train it again") from error
+    wanted = metadata.pop("sha256", None) or _record(path).get("sha256")
+    if wanted not in (None, _checksum(tensors, metadata)):
+        raise CheckpointError(f"{path}: damaged, its checksum is another; copy or train it again")
+    return tensors, metadata
 
 
-def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all."""
-    with written_whole(path) as part:
-        part.write_bytes(save(tensors, metadata))
+def write_safetensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file with a checksum, whole or not at all."""
+    with written_whole(Path(path)) as part:
+        part.write_bytes(save(tensors, metadata | {"sha256": _checksum(tensors, metadata)}))
+
+
+def _checksum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """Of the names, types, shapes and values of all tensors, and of the metadata."""
+    total = hashlib.sha256(repr(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.cpu().flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def save_weights(model: FERVT, path: str | Path, preset: str, meta: dict, variant: str = "") -> None:
     """Weights in fp16 at `path`, and `meta` as JSON beside it. Counters of whole numbers stay as they are.
 
+    A compiled model, and one that is wrapped for several devices or for averaging, is saved as the model inside.
+
     Args:
+        path: ends in .safetensors.
         variant: the name of a change to the preset; builders of presets refuse such weights.
+
+    Raises:
+        FervtError: `load_weights` could not read what would be written: another preset, values beyond fp16.
     """
-    tensors = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in model.state_dict().items()}
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise FervtError(f"{path}: the name of a file of weights ends in .safetensors")
+    while (inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None)) is not None:
+        model = inner
+    state = model.state_dict()
+    tensors = {name: (t.half() if t.is_floating_point() else t).cpu().contiguous() for name, t in state.items()}
+    check_choice("preset", preset, PRESETS)
+    _check_weights(path, tensors, None if variant else preset)
     built = {"preset": preset, "variant": variant}
-    write_safetensors(Path(path), tensors, built)
-    write_json(Path(path).with_suffix(".json"), built | meta)
+    write_safetensors(path, tensors, built)
+    write_json(path.with_suffix(".json"), built | meta)
+
+
+def _check_weights(path: Path, tensors: dict[str, Tensor], preset: str | None) -> None:
+    """Raise CheckpointError unless all values are numbers that weights can have, and the tensors are the preset's."""
+    for name, tensor in tensors.items():
+        is_number = tensor.is_floating_point() or tensor.dtype == torch.int64
+        if not is_number or not tensor.isfinite().all() or (name.endswith("running_var") and (tensor < 0).any()):
+            found = f"its {name} ({tensor.dtype}) has values that no weights have"
+            raise CheckpointError(f"{path}: {found}, such as nan, infinity or a negative variance; train it again")
+    if preset is None:
+        return
+    head = tensors.get("transformer.head.bias", torch.empty(0))
+    with torch.device("meta"):  # shapes without memory: the file decides how large the head is
+        wanted = PRESETS[preset](classes=max(1, head.numel())).state_dict()
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if name not in tensors or name not in wanted or _kind(wanted[name]) != _kind(tensors[name]):
+            raise CheckpointError(f"{path}: its {name} is not that of the {preset} preset; choose another file")
+
+
+def _kind(tensor: Tensor) -> tuple:
+    return tuple(tensor.shape), tensor.is_floating_point()
 
 
 def load_weights(path: str | Path, preset: str | None = None) -> FERVT:
@@ -66,7 +121,8 @@ def load_weights(path: str | Path, preset: str | None = None) -> FERVT:
     Raises:
         CheckpointError: the file is missing, damaged, or holds another preset than the one asked for.
     """
-    tensors, metadata = read_safetensors(Path(path))
+    path = Path(path)
+    tensors, metadata = read_safetensors(path)
     found = metadata.get("preset")
     if found not in PRESETS:
         raise CheckpointError(f"{path}: not weights of a preset of FER-VT (its metadata names {found or 'none'})")
@@ -74,29 +130,33 @@ def load_weights(path: str | Path, preset: str | None = None) -> FERVT:
         raise CheckpointError(f"{path}: weights of the variant {metadata['variant']}, which no preset builds")
     if preset not in (None, found):
         raise CheckpointError(f"{path}: weights of the {found} preset, not {preset}; load_weights(path) builds any")
-    model = PRESETS[found](classes=len(tensors.get("transformer.head.bias", range(8))))
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: its tensors are not those of the {found} preset ({error})") from error
+    _check_weights(path, tensors, found)
+    model = PRESETS[found](classes=len(tensors["transformer.head.bias"]))
+    model.load_state_dict(tensors)
     return model.eval()
 
 
 # --- provenance --------------------------------------------------------------------------------------------------
 
 
-def read_provenance(path: Path) -> dict:
+def read_provenance(path: str | Path) -> dict:
     """How a weights file was made, from the JSON beside it: `recipe`, and in `start` the same of the weights that the
     run began from, if any. Empty where there is no JSON.
 
     Raises:
         CheckpointError: the JSON is damaged, or not the record of a run.
     """
-    record = path.with_suffix(".json")
+    facts = _record(Path(path))
+    return {name: facts[name] for name in ("recipe", "start") if facts.get(name)}
+
+
+def _record(weights: Path) -> dict:
+    """The JSON beside a weights file; empty where there is none."""
+    record = weights.with_suffix(".json")
     facts = read_json(record) if record.is_file() else {}
     if not _is_record(facts):
         raise CheckpointError(f"{record}: not the record of a run of this library; copy it again, or remove it")
-    return {name: facts[name] for name in ("recipe", "start") if facts.get(name)}
+    return facts
 
 
 def _is_record(facts: object) -> bool:
@@ -118,8 +178,7 @@ def fingerprint(path: Path) -> dict:
 
 def _shipped(name: str) -> Weights:
     path = SHIPPED / f"{name}.safetensors"
-    meta = json.loads(path.with_suffix(".json").read_text())
-    return Weights(url=path.as_uri(), transforms=partial(face_transforms, 48), meta=meta)
+    return Weights(url=path.as_uri(), transforms=partial(face_transforms, 48), meta={})
 
 
 class FERVT_Compact_Weights(WeightsEnum):
@@ -132,6 +191,10 @@ class FERVT_Compact_Weights(WeightsEnum):
     @property
     def path(self) -> Path:
         return SHIPPED / Path(self.url).name
+
+    @property
+    def meta(self) -> dict:  # read when it is asked for: a damaged file must not break the import
+        return _record(self.path)
 
     def get_state_dict(self, *args, **kwargs) -> dict[str, Tensor]:
         return read_safetensors(self.path)[0]

@@ -1,0 +1,53 @@
+"""Pictures as a viewer shows them, whatever their mode, and what may be given to a model as a face."""
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor, to_image
+
+from .disk import FervtError
+
+NO_BLACK_AND_WHITE = ("I", "F")  # modes whose numbers have no range
+
+
+def as_viewed(picture: Image.Image) -> Image.Image:
+    """A PIL picture turned upright (EXIF), on white where it is transparent, in mode "L" or "RGB".
+
+    Raises:
+        FervtError: the numbers of modes "I" and "F" do not say which of them is black and which is white.
+    """
+    if picture.mode in NO_BLACK_AND_WHITE:
+        raise FervtError(f"a picture of mode {picture.mode}: scale it to 8 bits a pixel first, black 0 and white 255")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))  # 65535 becomes 255
+    if picture.mode == "La":  # Pillow converts it to nothing else
+        picture = picture.convert("LA")
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture.convert("RGBA"))
+    return picture if picture.mode in ("L", "RGB") else picture.convert("L" if picture.mode == "1" else "RGB")
+
+
+def as_face(picture: Image.Image | np.ndarray | Tensor) -> Tensor:
+    """A face, or a batch of faces, as a tensor `(…, 1 or 3, h, w)`, uint8 or float in [0, 1].
+
+    Args:
+        picture: a PIL picture; an array `(h, w)` or `(h, w, 1 or 3)`; or a tensor `(…, 1 or 3, h, w)`. Arrays and
+            tensors are uint8 (0 to 255) or float (0 to 1).
+
+    Raises:
+        FervtError: another shape, type or range.
+    """
+    if isinstance(picture, Image.Image):
+        return pil_to_tensor(as_viewed(picture))
+    face = to_image(np.array(picture)) if isinstance(picture, np.ndarray) and picture.ndim in (2, 3) else picture
+    if not isinstance(face, Tensor) or face.ndim < 3 or face.shape[-3] not in (1, 3) or 0 in face.shape[-2:]:
+        shape = f"of shape {tuple(picture.shape)}" if hasattr(picture, "shape") else f"as {type(picture).__name__}"
+        raise FervtError(f"faces {shape}: give (…, channels, height, width) with 1 or 3 channels, or a PIL picture")
+    if face.dtype != torch.uint8 and not face.is_floating_point():
+        raise FervtError(f"faces of type {face.dtype}: give uint8 (0 to 255) or float (0 to 1)")
+    if face.is_floating_point() and not ((face >= 0) & (face <= 1)).all():
+        raise FervtError(f"float faces from {float(face.min()):g} to {float(face.max()):g}: give numbers from 0 to 1")
+    return face.as_subclass(Tensor)
