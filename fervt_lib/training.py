@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 from tqdm.auto import tqdm
 
-from .data import DATASETS, EXPRESSIONS, Augment, Faces, as_faces, checksum, repeat_rare, to_distribution
+from .data import DATASETS, EXPRESSIONS, Augment, Faces, as_faces, checksum, load, repeat_rare, to_distribution
 from .data.ckplus import FOLDS
 from .disk import MAX_SEED, CheckpointError, FervtError, check_choice, check_number
 from .evaluation import predict, score
@@ -159,7 +159,8 @@ def _load_faces(recipe: Recipe) -> tuple[Faces, Faces]:
     check_choice("dataset", recipe.dataset, DATASETS)
     dataset = DATASETS[recipe.dataset]
     options = {name: getattr(recipe, name) for name in dataset.options}
-    return dataset.load("train", **options), dataset.load("validation", **options | dataset.scored[0])
+    validation = load(recipe.dataset, "validation", **options | dataset.scored[0])
+    return load(recipe.dataset, "train", **options), validation
 
 
 @contextmanager

@@ -31,7 +31,10 @@ def expected(subjects, frames=(4, 5, 6)) -> list[tuple[int, str, int]]:
     return [(s, "neutral" if frame == 1 else names[s], gray(s, frame)) for s in subjects for frame in frames]
 
 
-@pytest.mark.parametrize(("layout", "inside"), [("official", ""), ("ck48", ""), ("ck48", "CK+48")])
+@pytest.mark.parametrize(
+    ("layout", "inside"),
+    [("official", ""), ("ck48", ""), ("ck48", "CK+48"), ("capitals", ""), ("capitals", "CK+48"), ("unzipped", "")],
+)
 def test_both_layouts_give_the_last_three_frames_with_labels_by_name(ckplus_tree, layout, inside):
     root = ckplus_tree(layout) / inside
     train, validation, test, everyone = (load("ckplus", split, root=root) for split in (*SPLITS, "all"))
@@ -93,6 +96,9 @@ def test_whole_pictures_are_cropped_to_the_face_or_else_the_centre_and_every_loa
         ("ck48", copy(CK48, CK48.replace("anger", "fear")), "S005_001_0000000[456].png.* 4 in all"),
         ("ck48", lambda r: (r / CK48).rename(r / CK48.replace("anger", "fear")), "S005_001_.*png.* 3 in all"),
         ("ck48", lambda r: shutil.rmtree(r / "CK+48/happy"), "happy cannot be read"),
+        ("capitals", lambda r: shutil.rmtree(r / "CK+48/Happy"), "happy cannot be read"),
+        ("unzipped", lambda r: shutil.rmtree(r / "Emotion_labels"), "Emotion cannot be read"),
+        ("unzipped", lambda r: shutil.rmtree(r / "extended-cohn-kanade-images"), "cohn-kanade-images.* cannot be read"),
     ],
 )
 def test_damage_is_named_and_nothing_is_cached(refused, layout, damage, message):

@@ -1,6 +1,7 @@
 """Whatever happens to a file of a dataset, loading it names the damage or gives the same faces."""
 
 import gzip
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import state_of
 
+from fervt_lib.cli import main
 from fervt_lib.data import DataError, load
 
 LAYOUTS = ["fer2013 csv", "ferplus csv", "ferplus pictures", "ckplus official", "ckplus ck48", "rafdb official"]
@@ -82,3 +84,33 @@ def test_damage_is_named_or_does_no_harm(tree, layout, tmp_path):
         assert state_of(root) == before and not list((tmp_path / "cache").glob("*.part"))
 
     check()
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "fer2013 folders", "rafdb kaggle", "rafdb flat"])
+def test_a_pipe_among_the_files_is_named_and_nobody_waits_for_it(tree, layout):
+    name, layout = layout.split()
+    root = tree(name, layout)
+    for file in [path for path in root.rglob("*") if path.is_file() and path.name[0] not in ".T"][-2:]:
+        content = file.read_bytes()
+        file.unlink()
+        os.mkfifo(file)
+        with pytest.raises(DataError, match="is a pipe or a device|is there, but not|no FER2013 in"):
+            load(name, root=root)
+        file.unlink()
+        file.write_bytes(content)
+    load(name, root=root)
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "fer2013 folders", "rafdb kaggle", "rafdb flat"])
+def test_a_dataset_one_level_deeper_is_pointed_at(tree, layout, tmp_path, capsys):
+    name, layout = layout.split()
+    root = tree(name, layout)
+    root.rename(deeper := tmp_path / "archive-2")
+    (tmp_path / "outer").mkdir()
+    deeper.rename(deeper := tmp_path / "outer" / "archive")
+    with pytest.raises(DataError, match=f"One level down there is one: use root='{deeper}'"):
+        load(name, root=deeper.parent)
+    assert load(name, root=deeper)
+    with pytest.raises(SystemExit):
+        main(["data", name, str(deeper.parent)])
+    assert f"fault: {deeper} holds it, one level down" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from trees import EMOTIONS, PIXELS, VOTES, copy, cut, remove, replace, write, write_fer2013
 
-from fervt_lib.data import EXPRESSIONS, choose_faces, load
+from fervt_lib.data import EXPRESSIONS, DataError, choose_faces, load
 
 ROWS = {"train": [0, 1, 2, 3], "validation": [4, 5], "test": [6, 7]}
 
@@ -28,6 +28,17 @@ def test_every_layout_gives_the_same_faces_votes_labels_and_splits(tree, layout)
             assert torch.equal(faces.images, torch.tensor(PIXELS[kept])[:, None])
             assert faces.raw_votes.tolist() == [VOTES[row] for row in kept]
             assert torch.equal(faces.labels, torch.tensor(VOTES)[kept].argmax(1))
+
+
+def test_kaggles_folders_hold_fer2013_with_its_own_labels_and_are_refused_as_ferplus(tree):
+    root = tree("fer2013", "folders")
+    for split, rows in ROWS.items():
+        faces = load("fer2013", split, root=root)
+        by_name = {EXPRESSIONS[label]: image for label, image in zip(faces.labels, faces.images, strict=True)}
+        assert len(faces) == len(rows) and by_name.keys() == {EMOTIONS[row] for row in rows}
+        assert all(torch.equal(by_name[EMOTIONS[row]], torch.tensor(PIXELS[row])[None]) for row in rows)
+    with pytest.raises(DataError, match="have lost the order of the rows"):
+        load("ferplus", root=root)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +72,7 @@ def test_the_real_files_give_the_counted_faces(real_ferplus):
     assert [len(load("fer2013", split)) for split in ROWS] == [28_709, 3_589, 3_589]
 
 
+ANGRY = "test/angry/PrivateTest_7.png"
 TABLE, VOTES_OF, TEST = "fer2013.csv", "fer2013new.csv", "data/FER2013Test/"
 LABELS, PICTURE = TEST + "label.csv", TEST + "fer0000007.png"
 LAST = f"0,{' '.join(map(str, PIXELS[7].ravel()))},PrivateTest\n", "PrivateTest,fer0000007.png,0,0,0,0,0,0,10,0,0,0\n"
@@ -83,6 +95,15 @@ NAMES = "fer0000000.png,8,1,1,0,0,0,0,0,0,0\n", "Training,", "fer0000001.png,0,9
         ("fer2013", "csv", replace(TABLE, f"6,{PIXELS[1, 0, 0]} ", "7,0 "), f"{TABLE}, row 3: emotion is '7'"),
         ("fer2013", "icml", replace("icml_face_data.csv", "6,T", "6,,T"), "icml_face_data.csv.* line 3"),
         ("fer2013", "csv", replace(TABLE, "emotion", "label"), f"{TABLE}.*column emotion"),
+        (
+            "fer2013",
+            "folders",
+            lambda r: (r / "test/angry").rename(r / "test/Anger"),
+            "test/Anger is not one of disgust,",
+        ),
+        ("fer2013", "folders", lambda r: (r / ANGRY).rename(r / ANGRY.replace("Private", "im")), "im.*PublicTest or"),
+        ("fer2013", "folders", copy(ANGRY, ANGRY.replace("test", "train")), "train/angry/PrivateTest_7.png.*Training"),
+        ("fer2013", "folders", cut(ANGRY, 400), f"{ANGRY}: not a readable picture"),
         ("ferplus", "csv", remove(VOTES_OF), f"{TABLE} is there, but not the votes, {VOTES_OF}"),
         ("ferplus", "csv", cut(VOTES_OF, 9), f"{VOTES_OF}, row 9: votes"),
         ("ferplus", "csv", replace(VOTES_OF, ",8,1,1,", ",8,2,1,"), f"{VOTES_OF}, row 2: votes"),

@@ -20,7 +20,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image"}  # where the import has another name
 # What each layer of the library, and each package beside it, may import from the others.
-LAYERS = {"drawn_faces": "", "disk": "", "data": "disk drawn_faces", "model": "disk", "plots": "", "widgets": ""}
+LAYERS = {"drawn_faces": "", "disk": "", "pictures": "disk", "plots": "", "widgets": ""}
+LAYERS |= {"data": "disk pictures drawn_faces", "model": "disk pictures"}
 LAYERS |= {"evaluation": "disk data model", "explain": "disk data model", "training": "disk data model evaluation"}
 LAYERS |= {"cli": "disk data model evaluation explain training", "__main__": "cli", "__init__": "disk model"}
 LAYERS |= {"fervt_course": f"fervt_lib {LAYERS['cli']}"}

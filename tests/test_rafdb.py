@@ -12,6 +12,7 @@ from fervt_lib.data import EXPRESSIONS, load
 
 NAMES = ["disgust", "neutral", "surprise", "fear", "anger", "sadness", "happiness"]  # of the test faces
 FACE, KAGGLE = ALIGNED.format("test_00002"), "DATASET/test/7/test_00002_aligned.jpg"
+TWICE = KAGGLE.replace(".jpg", " (1).jpg")
 LABELS = "list_patition_label.txt"
 
 
@@ -19,7 +20,9 @@ def names(faces) -> list[str]:
     return [EXPRESSIONS[label] for label in faces.labels]
 
 
-@pytest.mark.parametrize(("layout", "inside"), [("official", ""), ("official", "basic"), ("kaggle", "DATASET")])
+@pytest.mark.parametrize(
+    ("layout", "inside"), [("official", ""), ("official", "basic"), ("kaggle", "DATASET"), ("flat", "")]
+)
 def test_every_layout_gives_the_same_faces_with_labels_by_name(tree, layout, inside):
     root = tree("rafdb", layout) / inside
     train, validation, test = (load("rafdb", split, root=root) for split in ("train", "validation", "test"))
@@ -60,6 +63,15 @@ def test_validation_is_a_tenth_of_each_label_by_its_seed(tree):
         ("kaggle", lambda r: Image.fromarray(np.zeros((100, 100), "u2")).save(r / KAGGLE, "PNG"), "more than 8 bits"),
         ("kaggle", lambda r: shutil.rmtree(r / "DATASET/test/7"), "test/7"),
         ("kaggle", copy(KAGGLE, KAGGLE.replace("/7/", "/1/")), "test_00002_aligned.jpg"),
+        ("kaggle", copy(KAGGLE, TWICE), r"aligned \(1\).jpg is not named like test_00001"),
+        ("kaggle", copy(KAGGLE, TWICE.replace("/7/", "/1/")), r"test/1/.*aligned \(1\).jpg is not named like"),
+        ("official", copy(FACE, FACE.replace(".jpg", " (1).jpg")), r"aligned \(1\).jpg: no row of"),
+        (
+            "flat",
+            remove(LABELS),
+            f"/train/.*: train must hold the folders 1 to 7, or pictures that a {LABELS} beside it lists",
+        ),
+        ("flat", replace(LABELS, "jpg 7", "jpg 8"), f"{LABELS}, row 61: code is '8'"),
     ],
 )
 def test_damage_is_named_and_nothing_is_cached(refused, layout, damage, message):

@@ -25,8 +25,15 @@ VOTES = [  # one face a row
 
 
 def write_fer2013(root: Path, layout: str) -> None:
-    """The eight faces in one table: "csv", "gz" or Kaggle's "icml"."""
+    """The eight faces in one table: "csv", "gz" or Kaggle's "icml"; or in Kaggle's "folders"."""
     root.mkdir(parents=True, exist_ok=True)
+    for i, name in enumerate(EMOTIONS if layout == "folders" else ()):
+        folder = {"happiness": "happy", "anger": "angry", "sadness": "sad"}.get(name, name)
+        path = root / ("train" if i < 4 else "test") / folder / f"{USAGE[i]}_{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(PIXELS[i]).save(path)
+    if layout == "folders":
+        return
     row = "{0},{1},{2}\n" if layout == "icml" else "{0},{2},{1}\n"
     faces = [row.format(EMOTION_CODES[i], USAGE[i], " ".join(map(str, PIXELS[i].ravel()))) for i in range(8)]
     text = "".join([row.format("emotion", " Usage", " pixels"), *faces]).encode()
@@ -60,8 +67,11 @@ def gray(subject: int, frame: int) -> int:
 
 
 def write_ckplus(root: Path, layout: str) -> None:
-    """A sequence of each subject with its peak in frame 6, "official" or "ck48"; officially one more has no label."""
-    official = layout == "official"
+    """A sequence of each subject with its peak in frame 6, "official" or "ck48"; officially one more has no label.
+
+    "unzipped" and "capitals" are the same in the folders of the archives, and with large first letters.
+    """
+    official = layout in ("official", "unzipped")
     for subject, code in CODE_OF.items():
         name, sequence = f"S{subject:03}_001", f"S{subject:03}/001"
         of_label = "CK+48/" + EMOTION_OF[code].replace("happiness", "happy")
@@ -75,10 +85,17 @@ def write_ckplus(root: Path, layout: str) -> None:
             (root / "Emotion" / sequence / f"{name}_00000006_emotion.txt").write_text(f"   {code}.0000000e+00\n")
     if official:
         (root / "Emotion/S005/002").mkdir()
+    if layout == "unzipped":
+        for name, archive in (("cohn-kanade-images", "extended-cohn-kanade-images"), ("Emotion", "Emotion_labels")):
+            (root / archive).mkdir()
+            (root / name).rename(root / archive / name)
+    for folder in list((root / "CK+48").iterdir()) if layout == "capitals" else ():
+        folder.rename(folder.with_name(folder.name.capitalize()))
 
 
 CODES = {"train": [code for code in range(1, 8) for _ in range(10)], "test": [3, 7, 1, 2, 6, 5, 4]}
 ALIGNED, UNPACKED = "basic/Image/aligned/{}_aligned.jpg", "DATASET/{1}/{2}/{0}_aligned.jpg"
+PLACES = {"official": ALIGNED, "kaggle": UNPACKED, "flat": "{1}/{0}_aligned.jpg"}
 LABEL_FILE = "basic/EmoLabel/list_patition_label.txt"
 
 
@@ -88,16 +105,17 @@ def picture(number: int) -> Image.Image:
 
 
 def write_rafdb(root: Path, layout: str) -> None:
-    """70 train and 7 test faces, "official" or "kaggle"."""
+    """70 train and 7 test faces, "official", "flat" or "kaggle"."""
     for split, codes in CODES.items():
         for number, code in enumerate(codes, 1):
-            file = root / (ALIGNED if layout == "official" else UNPACKED).format(f"{split}_{number:05}", split, code)
+            file = root / PLACES[layout].format(f"{split}_{number:05}", split, code)
             file.parent.mkdir(parents=True, exist_ok=True)
             picture(number).save(file, quality=95)
-    if layout == "official":
-        (root / LABEL_FILE).parent.mkdir()
+    if layout != "kaggle":
+        labels = root / (LABEL_FILE if layout == "official" else Path(LABEL_FILE).name)
+        labels.parent.mkdir(exist_ok=True)
         rows = [f"{split}_{i:05}.jpg {code}\n" for split, codes in CODES.items() for i, code in enumerate(codes, 1)]
-        (root / LABEL_FILE).write_text("".join(rows))
+        labels.write_text("".join(rows))
 
 
 WRITERS = {"fer2013": write_fer2013, "ferplus": write_ferplus, "ckplus": write_ckplus, "rafdb": write_rafdb}

@@ -4,7 +4,7 @@ from ..disk import DataError, check_choice
 from .augment import Augment, write_augmented
 from .ckplus import CKPLUS, CKPlusFaces, load_ckplus
 from .drawn import DRAWN, DrawnFaces, load_drawn
-from .faces import Dataset, Faces, as_faces, to_distribution
+from .faces import Dataset, Faces, NotFoundError, as_faces, found_below, to_distribution
 from .fer import FER2013, FERPLUS, choose_faces, load_fer2013, load_ferplus
 from .files import find_root
 from .inspect import checksum, examine, find_duplicates, is_duplicate, overlap
@@ -28,4 +28,9 @@ def load(name: str, split: str = "train", **options) -> Faces:
         FervtError: no such dataset or option value. DataError: its files are missing or damaged.
     """
     check_choice("dataset", name, DATASETS)
-    return DATASETS[name].load(split, **options)
+    try:
+        return DATASETS[name].load(split, **options)
+    except NotFoundError as error:
+        if below := found_below(DATASETS[name], find_root(DATASETS[name].folder, options.get("root"))):
+            raise DataError(f"{error} One level down there is one: use root={str(below)!r}, or move it up.") from error
+        raise

@@ -3,7 +3,8 @@
 Two layouts are read, and the dataset's folder may also be `CK+48` itself:
 
 * official: `cohn-kanade-images/S005/001/S005_001_00000011.png` and
-  `Emotion/S005/001/S005_001_00000011_emotion.txt`: whole pictures of about 640×490, gray or in colour;
+  `Emotion/S005/001/S005_001_00000011_emotion.txt`: whole pictures of about 640×490, gray or in colour; both may lie
+  in the folders that their archives unpack to;
 * CK+48 (Kaggle): `CK+48/anger/S010_004_00000017.png`: the last three frames, cropped to 48×48.
 """
 
@@ -30,6 +31,10 @@ from .store import cached, open_table
 SIDE = 48
 FOLDS = 10
 LAST = 3  # frames of a sequence that show its expression
+OFFICIAL_FOLDERS = (
+    ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images"),
+    ("Emotion", "Emotion_labels/Emotion"),
+)
 NEUTRAL = EXPRESSIONS.index("neutral")
 FRAME = re.compile(r"S(\d{3})_(\d{3})_(\d{8})\.png")
 
@@ -135,10 +140,11 @@ def _read(frames: list[Frame], is_official: bool) -> Iterator[tuple[np.ndarray, 
 
 def _find(root: Path) -> tuple[list[Frame], bool]:
     """The frames in order, and whether the layout is the official one."""
-    if (root / "cohn-kanade-images").is_dir() or (root / "Emotion").is_dir():
-        return _official(root), True
-    for folder in (root, root / "CK+48"):
-        if any((folder / name).is_dir() for name in CK48_FOLDERS):
+    images, emotions = (next(filter(Path.is_dir, (root / p for p in places)), None) for places in OFFICIAL_FOLDERS)
+    if images or emotions:
+        return _official(images or root / OFFICIAL_FOLDERS[0][0], emotions or root / OFFICIAL_FOLDERS[1][0]), True
+    for folder in filter(Path.is_dir, (root, root / "CK+48")):
+        if any(path.name.lower() in CK48_FOLDERS for path in list_folder(folder)):
             return _ck48(folder), False
     raise NotFoundError(CKPLUS, root)
 
@@ -151,13 +157,13 @@ def _frame(path: Path, label: int) -> Frame:
     return Frame(path, subject, 1000 * subject + sequence, label)
 
 
-def _official(root: Path) -> list[Frame]:
+def _official(images: Path, emotions: Path) -> list[Frame]:
     """Of each labelled sequence the first frame, neutral, and the last three up to its peak."""
     frames, of_label = [], {}
-    for file in (f for subject in list_folder(root / "Emotion") for s in list_folder(subject) for f in list_folder(s)):
+    for file in (f for subject in list_folder(emotions) for s in list_folder(subject) for f in list_folder(s)):
         if (other := of_label.setdefault(file.parent, file)) != file:
             raise DataError(f"{file}: {other.name} labels the same sequence; keep one")
-        folder = root / "cohn-kanade-images" / file.parent.relative_to(root / "Emotion")
+        folder = images / file.parent.relative_to(emotions)
         peak, start = file.name.replace("_emotion.txt", ".png"), "_".join(folder.parts[-2:])
         sequence = [_frame(path, _label(file)) for path in list_pictures(folder)]
         if others := [path for path in (file, *(f.path for f in sequence)) if not path.name.startswith(f"{start}_")]:
@@ -169,7 +175,7 @@ def _official(root: Path) -> list[Frame]:
             raise DataError(f"{file}: {folder} has {found}; {LAST + 1} are needed, the last one by that name")
         frames += [sequence[0]._replace(label=NEUTRAL), *sequence[-LAST:]]
     if not frames:
-        raise DataError(f"{root / 'Emotion'} holds no labels; download it again")
+        raise DataError(f"{emotions} holds no labels; download it again")
     return frames
 
 
@@ -183,9 +189,11 @@ def _label(file: Path) -> int:
 
 
 def _ck48(folder: Path) -> list[Frame]:
+    folders = {path.name.lower(): path for path in list_folder(folder)}  # some copies write Anger
     labels = {name: EXPRESSIONS.index(expression) for name, expression in CK48_FOLDERS.items()}
-    frames = [_frame(path, label) for name, label in labels.items() for path in list_pictures(folder / name)]
-    if others := [path for path in list_folder(folder) if path.name not in CK48_FOLDERS]:
+    every = {folders.get(name, folder / name): label for name, label in labels.items()}
+    frames = [_frame(path, label) for of_label, label in every.items() for path in list_pictures(of_label)]
+    if others := [path for name, path in folders.items() if name not in CK48_FOLDERS]:
         raise DataError(f"{others[0]} is not one of CK+48's folders ({', '.join(CK48_FOLDERS)}); move it elsewhere")
     in_all, in_folder = Counter(f.sequence for f in frames), Counter((f.sequence, f.label) for f in frames)
     for frame in frames:

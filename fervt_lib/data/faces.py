@@ -205,6 +205,19 @@ class NotFoundError(DataError):
         super().__init__(f"no {dataset.title} in {root}. {dataset.how_to_get} {look}")
 
 
+def found_below(dataset: Dataset, root: Path) -> Path | None:
+    """The folder in `root` that holds the dataset, as where an archive was unpacked into a folder of its own name."""
+    for folder in filter(Path.is_dir, sorted(root.iterdir()) if root.is_dir() else ()):
+        try:
+            dataset.layout(folder)
+        except NotFoundError:
+            continue
+        except DataError:
+            pass  # it is there, and damaged
+        return folder
+    return None
+
+
 def known_counts(part: str, counts: str, **more: int) -> Counts:
     """Counts in the order of EXPRESSIONS as text; 0 where an expression does not occur."""
     numbers = dict(zip(EXPRESSIONS, map(int, counts.split()), strict=True))

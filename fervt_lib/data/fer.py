@@ -1,9 +1,12 @@
 """FER2013 (Goodfellow et al. 2013) and FER+ (Barsoum et al. 2016): the same faces, with one label or ten votes each.
 
-Two layouts are read; FER2013 needs the first file of the first one only:
+FER+ is read from one of two layouts:
 
 * a pair of tables: `fer2013.csv` (or Kaggle's `icml_face_data.csv`; plain or gzipped) and FER+'s `fer2013new.csv`;
 * pictures: `data/FER2013{Train,Valid,Test}/` with PNG files and `label.csv`, as FER+'s own script makes them.
+
+FER2013 needs the first table alone, or Kaggle's folders: `train/angry/Training_3908.jpg`,
+`test/angry/PrivateTest_10131363.jpg`. They have lost the order of the rows, by which FER+'s votes are joined.
 """
 
 import warnings
@@ -17,8 +20,8 @@ from torch import Tensor
 
 from ..disk import DataError, check_choice
 from .faces import ALL, SPLITS, Dataset, Faces, Layout, NotFoundError, Pictures, known_counts, unanimous
-from .files import code_of, find_root, list_folder, match_names, read_picture, read_table
-from .labels import EXPRESSIONS, FER2013_CODES, USAGES, VOTE_COLUMNS
+from .files import code_of, find_root, list_folder, list_pictures, match_names, read_picture, read_table
+from .labels import EXPRESSIONS, FER2013_CODES, FER2013_FOLDERS, USAGES, VOTE_COLUMNS
 from .store import cached, open_table
 
 SIDE = 48
@@ -26,6 +29,7 @@ FACE_FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_
 VOTE_FILES = ("fer2013new.csv", "fer2013new.csv.gz")
 PICTURE_FOLDERS = ("FER2013Train", "FER2013Valid", "FER2013Test")  # in the order of SPLITS
 SPLIT_CODES = {usage: SPLITS.index(split) for split, usage in USAGES.items()}
+USAGES_OF = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}  # Kaggle's folders
 LABELS = {str(code): EXPRESSIONS.index(name) for code, name in enumerate(FER2013_CODES)}
 PROTOCOLS = ("majority", "argmax")
 PICTURE = ("picture", "u1", (1, SIDE, SIDE))
@@ -35,7 +39,7 @@ PICTURE = ("picture", "u1", (1, SIDE, SIDE))
 
 
 def load_fer2013(split: str = "train", *, root: str | Path | None = None) -> Faces:
-    """Load one split of FER2013 with its own labels, from `fer2013.csv`; FER+'s votes are not needed.
+    """Load one split of FER2013 with its own labels; FER+'s votes are not needed.
 
     Args:
         split: "train" (28,709 faces), "validation" (PublicTest, 3,589) or "test" (PrivateTest, 3,589).
@@ -48,27 +52,53 @@ def load_fer2013(split: str = "train", *, root: str | Path | None = None) -> Fac
         DataError: the file is missing or damaged; the message names file, row and the way out.
     """
     check_choice("split", split, SPLITS)
-    path = _face_table(_face_file(find_root(FER2013.folder, root)))
-    table = open_table(path)
-    rows = torch.from_numpy(np.flatnonzero(table["split"] == SPLITS.index(split)))
-    votes = unanimous(torch.from_numpy(table["label"].astype(np.int64))[rows])
+    path, labels, splits = _labelled(find_root(FER2013.folder, root))
+    rows = torch.from_numpy(np.flatnonzero(splits == SPLITS.index(split)))
+    votes = unanimous(torch.from_numpy(labels.astype(np.int64))[rows])
     return Faces(
         Pictures(path, rows), **votes, rows=rows, protocol="fer2013", dataset="fer2013", expressions=FER2013_CODES
     )
 
 
 def fer2013_layout(root: Path) -> Layout:
-    return Layout(f"one table, {_face_file(root).name}", FER2013_COUNTS)
+    if file := _first(root, FACE_FILES):
+        return Layout(f"one table, {file.name}", FER2013_COUNTS)
+    pictures = [path for path, _, _ in _face_folders(root)]
+    return Layout("pictures, train/angry to test/surprise", FER2013_COUNTS, pictures, size=(SIDE, SIDE))
 
 
 def _first(root: Path, names: tuple[str, ...]) -> Path | None:
     return next((root / name for name in names if (root / name).is_file()), None)
 
 
-def _face_file(root: Path) -> Path:
+def _labelled(root: Path) -> tuple[Path, np.ndarray, np.ndarray]:
+    """The table of pictures, and `(n,)` labels and splits."""
     if file := _first(root, FACE_FILES):
-        return file
-    raise NotFoundError(FER2013, root)
+        table = open_table(path := _face_table(file))
+        return path, table["label"], table["split"]
+    pictures, labels, splits = zip(*_face_folders(root), strict=True)
+    rows = ((read_picture(path, "L", (SIDE, SIDE))[None],) for path in pictures)
+    return cached("fer2013", root, pictures, [PICTURE], lambda: rows), np.array(labels), np.array(splits)
+
+
+def _face_folders(root: Path) -> list[tuple[Path, int, int]]:
+    """Picture, label and split of Kaggle's folders; in `test` the names begin with the Usage of both its splits."""
+    if not all((root / part).is_dir() for part in USAGES_OF):
+        raise NotFoundError(FER2013, root)
+    faces = []
+    for part, usages in USAGES_OF.items():
+        for folder in list_folder(root / part):
+            if folder.name not in FER2013_FOLDERS:
+                raise DataError(f"{folder} is not one of {', '.join(FER2013_FOLDERS)}; move it elsewhere")
+            label = EXPRESSIONS.index(FER2013_FOLDERS[folder.name])
+            for path in list_pictures(folder):
+                usage = path.name.split("_")[0]
+                if usage not in usages:
+                    raise DataError(
+                        f"{path}: its name does not begin with {' or '.join(usages)}; put the original there"
+                    )
+                faces.append((path, label, SPLIT_CODES[usage]))
+    return faces
 
 
 def _face_table(file: Path) -> Path:
@@ -257,8 +287,8 @@ FER2013 = Dataset(
     load_fer2013,
     fer2013_layout,
     "ferplus",
-    "It needs fer2013.csv from Kaggle in data/ferplus or $FERVT_DATA/ferplus; folders of pictures (train/angry/…) are "
-    "not read. See data/README.md.",
+    "It needs fer2013.csv from Kaggle, or Kaggle's folders of pictures (train/angry to test/surprise), in data/ferplus "
+    "or $FERVT_DATA/ferplus; see data/README.md.",
 )
 FERPLUS = Dataset(
     "ferplus",

@@ -93,7 +93,7 @@ def read_table(path: Path, columns: Iterable[str], **how) -> Iterator[pd.DataFra
                     header = list(chunk.columns)
                     if wrong := [name for name in columns if header.count(name) != 1]:
                         raise DataError(
-                            f"{path}: its header {header} must have one column {wrong[0]}; download it again"
+                            f"{path}: its header {header} must have one column {wrong[0]}; put the original there"
                         )
                     if not isinstance(chunk.index, pd.RangeIndex):
                         raise DataError(f"{path}, row 2: more fields than the header has names; download it again")
@@ -142,9 +142,11 @@ def read_picture(path: Path, mode: str, size: tuple[int, int] | None = None, sid
             fits = picture.size == size if size else all(side in sides for side in picture.size)
             if not fits:  # told by the header: a small file can claim billions of pixels
                 wanted = f"{size[0]}×{size[1]}" if size else f"sides of {sides[0]} to {sides[-1]}"
-                raise DataError(f"{path}: {picture.width}×{picture.height} pixels, not {wanted}; download it again")
+                raise DataError(
+                    f"{path}: {picture.width}×{picture.height} pixels, not {wanted}; put the original there"
+                )
             if picture.mode[0] in "IF":
-                raise DataError(f"{path}: more than 8 bits a pixel (mode {picture.mode}); download it again")
+                raise DataError(f"{path}: more than 8 bits a pixel (mode {picture.mode}); put the original there")
             return np.asarray(as_viewed(picture).convert(mode))
     except DataError:
         raise

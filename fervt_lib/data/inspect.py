@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..disk import DataError
-from .faces import ALL, SUBJECTS, Counts, Dataset, Faces, Layout, NotFoundError
+from .faces import ALL, SUBJECTS, Counts, Dataset, Faces, Layout, NotFoundError, found_below
 from .files import PICTURE_ENDINGS, SIDES, encoding_of, list_folder, read_picture
 from .labels import EXPRESSIONS
 
@@ -47,7 +47,7 @@ def examine(dataset: Dataset, root: Path) -> Findings:
             options = {"root": root} | ({"classes": 8} if layout.all_classes else {})
             parts = {part: [dataset.load(s, **options) for s in splits] for part, splits in dataset.parts.items()}
         except DataError as error:
-            closer = _instead(root) if isinstance(error, NotFoundError) else _bad_files(root, layout)
+            closer = _instead(dataset, root) if isinstance(error, NotFoundError) else _bad_files(root, layout)
             faults = [str(error), *closer]
             name = layout.name if layout else "not recognised"
             return Findings(name, "", pd.DataFrame(), _texts(caught), list(dict.fromkeys(faults)))
@@ -63,13 +63,15 @@ def _texts(caught: list[warnings.WarningMessage]) -> list[str]:
 # --- what keeps a folder from being loaded -----------------------------------------------------------------------
 
 
-def _instead(root: Path) -> Iterator[str]:
+def _instead(dataset: Dataset, root: Path) -> Iterator[str]:
     """What is there in place of a dataset's folder."""
     if not root.exists():
         yield f"{root} does not exist"
     elif not root.is_dir():
         yield f"{root} is a file; name the folder that holds the dataset, unpacked"
     else:
+        if below := found_below(dataset, root):
+            yield f"{below} holds it, one level down; name that folder, or move what it holds up"
         held = list_folder(root)
         packed = [path for path in held if path.suffix.lower() in ARCHIVES and not path.name.endswith(".csv.gz")]
         yield from (f"{path} is an archive; unpack it" for path in packed)

@@ -9,6 +9,10 @@ VOTE_COLUMNS = (*EXPRESSIONS, "unknown", "NF")
 FER2013_CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 """FER2013's codes 0-6 (fer2013.csv, column emotion). It has no contempt."""
 
+FER2013_FOLDERS = {name: name for name in ("disgust", "fear", "surprise", "neutral")}
+FER2013_FOLDERS |= {"angry": "anger", "happy": "happiness", "sad": "sadness"}
+"""The folders of Kaggle's FER2013 as pictures, and what each holds."""
+
 RAFDB_CODES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 """RAF-DB's codes 1-7 (list_patition_label.txt, folder names of the Kaggle layout). It has no contempt."""
 

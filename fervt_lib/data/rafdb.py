@@ -1,8 +1,9 @@
 """RAF-DB, basic expressions (Li, Deng & Du 2017): faces from the web, each with one label agreed on by its raters.
 
-Two layouts are read, and the dataset's folder may be the one that holds them or one step inside:
+Three layouts are read, and the dataset's folder may be the one that holds them or one step inside:
 
 * official: `basic/Image/aligned/train_00001_aligned.jpg` and `basic/EmoLabel/list_patition_label.txt`;
+* flat: `train/train_00001_aligned.jpg` and `test/test_0001_aligned.jpg` beside `list_patition_label.txt`;
 * Kaggle: `DATASET/train/1/train_00001_aligned.jpg`; the folder's name is the code of the label.
 """
 
@@ -24,7 +25,8 @@ from .store import cached
 SIDE = 100
 PARTS = ("train", "test")  # as the dataset is given out
 VALIDATION_SHARE = 0.1
-NAME = re.compile(r"(train|test)_\d+")  # how the name of a picture begins
+LABEL_FILE = "list_patition_label.txt"
+NAME = re.compile(r"(train|test)_\d+(_aligned)?\.(jpg|jpeg|png)", re.IGNORECASE)
 LABELS = {str(code): EXPRESSIONS.index(name) for code, name in enumerate(RAFDB_CODES, 1)}
 
 Labels = dict[Path, int]  # of each picture
@@ -33,7 +35,7 @@ Labels = dict[Path, int]  # of each picture
 def load_rafdb(split: str = "train", *, seed: int = 0, root: str | Path | None = None) -> Faces:
     """Load one split of RAF-DB's basic expressions, aligned pictures.
 
-    Both layouts give the same faces in the same order.
+    All layouts give the same faces in the same order.
 
     Args:
         split: "train" (of 12,271 faces), "validation" (a tenth of each label of train) or "test" (3,068, official).
@@ -92,24 +94,29 @@ def _find(root: Path) -> tuple[str, dict[str, Labels]]:
     """The layout's name, and the pictures of train and test with their labels."""
     for folder in (root, root / "basic"):
         if (folder / "EmoLabel").is_dir() or (folder / "Image").is_dir():
-            return "official, Image/aligned with EmoLabel", _official(folder)
+            places = dict.fromkeys(PARTS, folder / "Image" / "aligned")
+            return "official, Image/aligned with EmoLabel", _listed(folder / "EmoLabel" / LABEL_FILE, places)
+        if (folder / LABEL_FILE).is_file():
+            return f"flat, train and test with {LABEL_FILE}", _listed(
+                folder / LABEL_FILE, {part: folder / part for part in PARTS}
+            )
     for folder in (root, root / "DATASET"):
         if any((folder / part).is_dir() for part in PARTS):
             return "Kaggle's, train/1 to test/7", _kaggle(folder)
     raise NotFoundError(RAFDB, root)
 
 
-def _official(folder: Path) -> dict[str, Labels]:
-    file, aligned = folder / "EmoLabel" / "list_patition_label.txt", folder / "Image" / "aligned"
+def _listed(file: Path, places: dict[str, Path]) -> dict[str, Labels]:
+    """What a list of labels says. places: the folder with the pictures of train and that with those of test."""
     names, parts = {}, {part: {} for part in PARTS}
     for row, line in enumerate(read_text(file).splitlines(), 1):
         match = re.fullmatch(r"\s*((train|test)_\d+)\.jpg\s+(\S+)\s*", line)
         if match:
             names[row] = f"{match[1]}_aligned.jpg"
-            parts[match[2]][aligned / names[row]] = code_of(match[3], LABELS, file, row, "code")
+            parts[match[2]][places[match[2]] / names[row]] = code_of(match[3], LABELS, file, row, "code")
         elif line.strip():
             raise DataError(f"{file}, row {row}: {line!r} is not like 'train_00001.jpg 5'; download the file again")
-    match_names(file, names, list_pictures(aligned))
+    match_names(file, names, [path for place in dict.fromkeys(places.values()) for path in list_pictures(place)])
     if absent := [part for part in PARTS if not parts[part]]:
         raise DataError(f"{file} has no {absent[0]} faces; the file is cut short: download it again")
     return parts
@@ -121,10 +128,11 @@ def _kaggle(folder: Path) -> dict[str, Labels]:
         codes = [path.name for path in list_folder(folder / part)]
         if sorted(codes) != sorted(LABELS):
             odd = sorted(set(codes) ^ set(LABELS))[0]
-            raise DataError(f"{folder / part / odd}: the folders must be 1 to 7; download the dataset again")
+            wanted = f"{part} must hold the folders 1 to 7, or pictures that a {LABEL_FILE} beside it lists"
+            raise DataError(f"{folder / part / odd}: {wanted}; put the original there")
         for code in codes:
             for path in list_pictures(folder / part / code):
-                match = NAME.match(path.name)
+                match = NAME.fullmatch(path.name)
                 if not match or match[1] != part:
                     raise DataError(f"{path} is not named like {part}_00001_aligned.jpg; move it out of the dataset")
                 if path.name in folder_of:
@@ -145,6 +153,7 @@ RAFDB = Dataset(
     rafdb_layout,
     "rafdb",
     "RAF-DB is given out by its authors on request; it goes to data/rafdb or $FERVT_DATA/rafdb, as basic/Image/aligned "
-    "with basic/EmoLabel, or as Kaggle's DATASET/train and DATASET/test; see data/README.md.",
+    "with basic/EmoLabel, as train and test with list_patition_label.txt, or as Kaggle's DATASET/train and "
+    "DATASET/test; see data/README.md.",
     parts={"train": ("train", "validation"), "test": ("test",)},
 )
