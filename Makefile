@@ -7,8 +7,13 @@ PYTHON ?= python3
 DRAWN_ONLY = FERVT_DATA=no-real-faces
 # Two test processes side by side, a core each: threads of one would only wait for those of the other.
 ONE_THREAD = OMP_NUM_THREADS=1
-# The environment counts as made when this stamp is newer than the list of dependencies.
+# The environment counts as made when this stamp is newer than the list of dependencies and names this folder:
+# that of a clone that was moved still points to the old place.
 STAMP = .venv/.installed
+NEW_ENOUGH = -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" * (sys.version_info < (3, 11)))'
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
 # JupyterLab asks on its first start whether it may fetch news: it may not.
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
@@ -16,16 +21,14 @@ LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "fa
 
 env: $(STAMP)
 
-.venv/bin/pip:
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=..." if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv .venv
-
-$(STAMP): pyproject.toml scripts/jupyter_server_config.py | .venv/bin/pip
+$(STAMP): pyproject.toml scripts/jupyter_server_config.py
+	{ [ "$$(cat $@)" = "$(CURDIR)" ] && .venv/bin/python $(NEW_ENOUGH); } 2>/dev/null \
+		|| { $(PYTHON) $(NEW_ENOUGH) && $(PYTHON) -m venv --clear .venv; }
 	.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off -e '.[course,test]'
 	mkdir -p .venv/share/jupyter/lab/settings .venv/etc/jupyter
 	echo '$(LAB_SETTINGS)' > .venv/share/jupyter/lab/settings/overrides.json
 	cp scripts/jupyter_server_config.py .venv/etc/jupyter/
-	touch $@
+	echo "$(CURDIR)" > $@
 
 lab: $(STAMP)
 	.venv/bin/jupyter lab $(ARGS) notebooks/01_data_exploration.ipynb

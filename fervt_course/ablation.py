@@ -223,8 +223,6 @@ def ablate(
     """
     for name in variants:
         check_choice("variant", name, VARIANTS)
-    if epochs < 1 or batch_size < 1:
-        raise FervtError(f"--epochs {epochs}, --batch-size {batch_size}: both are at least 1")
     if set(variants) & set(IMAGENET) and preset != "paper":
         raise FervtError(f"{' and '.join(IMAGENET)} are variants of the paper preset: add --preset paper")
     budget = replace(BUDGET, preset=preset, epochs=epochs, batch_size=batch_size)

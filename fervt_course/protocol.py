@@ -126,5 +126,8 @@ def protocol(
     """
     for name in experiments:
         path = RESULTS / f"protocol-{name}.json"
+        if path.exists():
+            print(f"{path} is there already and stays; delete it to measure again")
+            continue
         write_json(path, EXPERIMENTS[name](runs))
         print(f"written: {path}")

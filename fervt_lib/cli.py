@@ -1,5 +1,6 @@
 """FER-VT, taken apart: look at data, train, score weights, and what the course adds."""
 
+import codecs
 import sys
 from importlib.metadata import distributions
 from json import dumps as to_json
@@ -12,7 +13,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from .data import DATASETS, EXPRESSIONS, Augment, examine, find_root, load, write_augmented
 from .data.ckplus import FOLDS
 from .data.store import cache_folder
-from .disk import FervtError, write_json
+from .disk import FervtError, check_number, write_json
 from .evaluation import check_folds, evaluate_weights, mean_over_folds, report
 from .model import FERVT_Compact_Weights, read_provenance
 from .training import Recipe
@@ -20,6 +21,7 @@ from .training import train as run_recipe
 
 GROUP = "fervt.commands"
 MAX_FAULTS = 20  # shown
+PLAIN = {"×": "x", "…": "...", "–": "-", "√": "root "}  # for terminals that show ASCII alone
 DatasetName = Literal[tuple(DATASETS)]
 FolderName = Literal[tuple(name for name, dataset in DATASETS.items() if dataset.layout)]
 
@@ -29,6 +31,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     Commands are entry points of the group `fervt.commands`, so the course adds its own.
     """
+    codecs.register_error("plain", lambda error: (PLAIN.get(error.object[error.start], "?"), error.start + 1))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's streams take every character
+            stream.reconfigure(errors="plain")
     # of all distributions: an old fervt_lib.egg-info in the working folder would hide the installed one
     points = {point.name: point for dist in distributions() for point in dist.entry_points if point.group == GROUP}
     if not points:
@@ -143,8 +149,7 @@ def evaluate(
         temperature: calibrates the probabilities; no answer changes
         json: print one JSON object, and write each file's scores beside it
     """
-    if not 0 < temperature < float("inf"):
-        raise FervtError(f"--temperature {temperature}: a temperature is above 0")
+    check_number("temperature", temperature, 1e-3, 1e3)
     if len(checkpoint) > 1:
         recipes = [read_provenance(path).get("recipe", {}) for path in checkpoint]
         check_folds(recipes, dataset)

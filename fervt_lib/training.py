@@ -202,7 +202,7 @@ class _Run:
             raise FervtError("there are no validation faces, on which every epoch is scored")
         self.recipe, self.accelerator, self.augment, self.validation = recipe, accelerator, augment, validation
         self.checkpoint, self.weights = folder / CHECKPOINT, folder / WEIGHTS
-        self.decisive = {"faces": checksum(faces), "validation faces": checksum(validation)}
+        self.fingerprint = {"faces": checksum(faces), "validation faces": checksum(validation)}
         faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
         torch.manual_seed(recipe.seed)
         model = build().to(memory_format=torch.channels_last)
@@ -221,8 +221,8 @@ class _Run:
         self.start = fingerprint(Path(recipe.start)) if recipe.start else None
         settings = asdict(augment) if is_dataclass(augment) else {}
         self.augmentation = json.loads(json.dumps({"class": type(augment).__name__, **settings}, default=str))
-        self.decisive |= {"augmentation": self.augmentation, "model": _structure(model)}
-        self.decisive |= {"number of processes": accelerator.num_processes}
+        self.fingerprint |= {"augmentation": self.augmentation, "model": _structure(model)}
+        self.fingerprint |= {"number of processes": accelerator.num_processes}
 
     def train_and_score(self, epoch: int) -> dict:
         """One epoch and the averaged model's scores after it, as the record tells them."""
@@ -278,7 +278,7 @@ class _Run:
             tensors |= _prefixed(f"optimizer.{index}", values)
         facts = {
             "recipe": asdict(self.recipe),
-            "decisive": self.decisive,
+            "fingerprint": self.fingerprint,
             "epochs_done": epochs_done,
             "schedule": {k: v for k, v in self.schedule.state_dict().items() if not callable(v)},
             "groups": state["param_groups"],
@@ -292,12 +292,12 @@ class _Run:
         if not self.checkpoint.is_file():
             return 0
         tensors, metadata = read_safetensors(self.checkpoint)
-        if "decisive" not in metadata:
+        if "fingerprint" not in metadata:
             where = f"{self.checkpoint}: not the checkpoint of a run of this version of the library"
             raise CheckpointError(f"{where}; give this run another folder")
         facts = {name: json.loads(value) for name, value in metadata.items()}
         check_same_recipe(self.checkpoint, facts["recipe"], self.recipe)
-        if other := [name for name, value in self.decisive.items() if facts["decisive"][name] != value]:
+        if other := [name for name, value in self.fingerprint.items() if facts["fingerprint"][name] != value]:
             way_out = "go on with the same, or choose another folder"
             raise CheckpointError(f"{self.checkpoint} comes from a run with other {', '.join(other)}: {way_out}")
         self.accelerator.unwrap_model(self.model).load_state_dict(_without_prefix("model.", tensors))

@@ -109,7 +109,7 @@ def test_a_temperature_changes_the_calibration_error_alone(checkpoint, capsys):
     assert calibrated.pop("ece") != plain.pop("ece") and calibrated == plain
     assert checkpoint.with_suffix(".ferplus-test-temperature-0.1.json").is_file()  # beside those without one
     for temperature in ("0", "-1", "nan", "inf"):
-        with pytest.raises(SystemExit, match="a temperature is above 0"):
+        with pytest.raises(SystemExit, match="choose a number from 0.001 to 1000"):
             evaluate_cli("--checkpoint", checkpoint, "--temperature", temperature)
 
 

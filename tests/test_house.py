@@ -83,6 +83,32 @@ def test_imports_are_declared_and_those_of_the_course_stay_in_its_layers():
     assert wrong == [] and core <= used
 
 
+def test_an_old_python_is_refused_at_once_with_and_without_make(tmp_path):
+    """Python 3.10 is played by the Python that is there, which says that it is 3.10."""
+    old = "import sys; sys.version_info = (3, 10)"
+    setup = f"{old}; exec(open({str(ROOT / 'setup.py')!r}).read())"
+    python = tmp_path / "python3.10"
+    python.write_text(f"#!/bin/sh\nshift; exec {sys.executable} -c \"{old}; exec('''$1''')\"\n")
+    python.chmod(0o755)
+    for path in ("Makefile", "pyproject.toml", "scripts/jupyter_server_config.py"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes((ROOT / path).read_bytes())
+    for command in ([sys.executable, "-c", setup], ["make", "env", f"PYTHON={python}"]):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode and "Python 3.11 or newer is needed" in done.stderr
+        assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(("place", "is_made"), [("here", True), ("where the clone was", False)])
+def test_the_environment_of_a_clone_that_was_moved_is_made_again(tmp_path, place, is_made):
+    for path in ("Makefile", "pyproject.toml", "scripts/jupyter_server_config.py"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes((ROOT / path).read_bytes())
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".installed").write_text(f"{tmp_path if is_made else '/elsewhere'}\n")
+    assert subprocess.run(["make", "--question", "env"], cwd=tmp_path).returncode == (0 if is_made else 1), place
+
+
 def test_the_library_needs_nothing_of_the_course():
     subprocess.run([sys.executable, "-c", WITHOUT_COURSE], check=True)
 

@@ -1,5 +1,7 @@
 """`fervt data` tells what a folder holds, what is odd and every fault, and changes nothing."""
 
+import contextlib
+import io
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +13,7 @@ from trees import ALIGNED, LABEL_FILE, PIXELS, change, cut, picture, remove, rep
 from fervt_lib.cli import main
 from fervt_lib.data import find_root
 
+ROOT = Path(__file__).parents[1]
 KAGGLE = "DATASET/test/7/test_00002_aligned.jpg"
 
 
@@ -134,3 +137,31 @@ def test_many_faults_are_counted(look, tree):
         file.write_bytes(b"no picture")
     text = look("rafdb", root, sound=False)
     assert text.count("fault: ") == 20 and text.endswith("and 50 more faults\n")
+
+
+# --- the command on a terminal that shows ASCII alone -------------------------------------------------------------
+
+
+def in_ascii(*arguments: str) -> tuple[str, object]:
+    """What a command prints there, and its exit code."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with contextlib.redirect_stdout(stream), pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    stream.flush()
+    return stream.buffer.getvalue().decode("ascii"), end.value.code
+
+
+COMMANDS = ("data", "train", "evaluate", "augment", "ablate", "protocol", "spread", "ship", "card")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_comes_through_and_changes_nothing(command):
+    before = [state_of(ROOT / path) for path in ("data", "fervt_lib/weights")]
+    text, code = in_ascii(command, "--help")
+    assert not code and f"usage: fervt {command}" in text
+    assert [state_of(ROOT / path) for path in ("data", "fervt_lib/weights")] == before
+
+
+def test_messages_come_through(tree):
+    write(KAGGLE, picture(2).resize((99, 100)))(root := tree("rafdb", "kaggle"))
+    assert "99x100 pixels, not 100x100" in in_ascii("data", "rafdb", str(root))[0]

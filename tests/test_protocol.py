@@ -101,3 +101,12 @@ def test_the_command_writes_one_file_for_each_experiment(monkeypatch, tmp_path, 
     written = {path.name: read_json(path) for path in (tmp_path / "results").iterdir()}
     names = names or ["weights", "epochs", "subjects"]
     assert written == {f"protocol-{name}.json": {"made": name, "runs": "here"} for name in names}
+
+
+def test_a_record_that_is_there_stays_and_asking_for_help_changes_nothing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(protocol, "RESULTS", tmp_path)
+    monkeypatch.setitem(protocol.EXPERIMENTS, "weights", lambda runs: pytest.fail("measured again"))
+    (tmp_path / "protocol-weights.json").write_text("kept")
+    main(["protocol", "weights"])
+    assert (tmp_path / "protocol-weights.json").read_text() == "kept"
+    assert "is there already and stays; delete it to measure again" in capsys.readouterr().out
