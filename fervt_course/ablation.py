@@ -223,9 +223,9 @@ def ablate(
     """
     for name in variants:
         check_choice("variant", name, VARIANTS)
+    budget = replace(BUDGET, preset=preset, epochs=epochs, batch_size=batch_size)
     if set(variants) & set(IMAGENET) and preset != "paper":
         raise FervtError(f"{' and '.join(IMAGENET)} are variants of the paper preset: add --preset paper")
-    budget = replace(BUDGET, preset=preset, epochs=epochs, batch_size=batch_size)
     wanted, failures = [(name, seed) for seed in seeds for name in variants or ABLATIONS | FAULTS], []
     for name, seed in wanted:
         try:

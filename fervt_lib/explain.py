@@ -10,18 +10,12 @@ from torch import Tensor, nn
 from .disk import FervtError, check_number
 
 
-def _check_shape(name: str, tensor: Tensor, shape: tuple[int | None, ...], dtype: torch.dtype | None = None) -> None:
-    """Raise FervtError unless a tensor has this shape (None: any length) and, where it is given, this type."""
+def _check(name: str, tensor: Tensor, shape: tuple[int | None, ...], dtype: torch.dtype | None = None) -> None:
+    """Raise FervtError unless a tensor holds finite numbers in this shape (None: any length) and type, if given."""
     fits = tensor.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, tensor.shape, strict=True))
-    if not fits or dtype not in (None, tensor.dtype):
-        wanted = f"({', '.join('any' if n is None else str(n) for n in shape)})"
+    if not fits or dtype not in (None, tensor.dtype) or not tensor.isfinite().all():
+        wanted = f"finite numbers in ({', '.join('any' if n is None else str(n) for n in shape)})"
         raise FervtError(f"{name} {tuple(tensor.shape)}, {tensor.dtype}: give {wanted}{f', {dtype}' if dtype else ''}")
-
-
-def _check_heat(heat: Tensor) -> None:
-    _check_shape("heat", heat, (None, None))
-    if not heat.isfinite().all():
-        raise FervtError("heat has values that are not numbers")
 
 
 @contextmanager
@@ -54,7 +48,7 @@ def rollout(attention: list[Tensor]) -> Tensor:
         raise FervtError("no attention to roll out: the model has no encoder layer")
     total, (b, _, t) = None, attention[0].shape[:3]
     for weights in attention:
-        _check_shape("attention", weights, (b, None, t, t))
+        _check("attention", weights, (b, None, t, t))
         mixed = weights.float().mean(dim=1)  # (b, 1 + t, 1 + t)
         mixed = (mixed + torch.eye(mixed.shape[-1], device=mixed.device)) / 2
         total = mixed if total is None else mixed @ total
@@ -69,7 +63,7 @@ def token_heat(weights: Tensor, cells: tuple[int, ...], side: int) -> Tensor:
     Args:
         cells: number of tokens per level, each a square number: `model.tokens.cells`.
     """
-    _check_shape("weights", weights, (sum(cells),))
+    _check("weights", weights, (sum(cells),))
     heat = torch.zeros(side, side)
     for level in weights.detach().float().cpu().split(list(cells)):
         n = round(len(level) ** 0.5)
@@ -80,15 +74,15 @@ def token_heat(weights: Tensor, cells: tuple[int, ...], side: int) -> Tensor:
 
 def pointing_game(heat: Tensor, mask: Tensor) -> bool:
     """Whether the hottest pixel of `heat` `(h, w)` lies inside `mask` `(h, w)` (Zhang et al. 2016)."""
-    _check_heat(heat)
-    _check_shape("mask", mask, heat.shape, torch.bool)
+    _check("heat", heat, (None, None))
+    _check("mask", mask, heat.shape, torch.bool)
     return bool(mask.flatten()[heat.flatten().argmax()])
 
 
 def mass_inside(heat: Tensor, mask: Tensor) -> float:
     """Share of the positive heat that lies inside the mask, 0 to 1; 0 where no heat is positive."""
-    _check_heat(heat)
-    _check_shape("mask", mask, heat.shape, torch.bool)
+    _check("heat", heat, (None, None))
+    _check("mask", mask, heat.shape, torch.bool)
     positive = heat.clamp(min=0)
     return float(positive[mask].sum() / positive.sum().clamp(min=1e-12))
 
@@ -125,8 +119,8 @@ def _curve(
     model: nn.Module, x: Tensor, heat: Tensor, target: int, steps: int, fill: Tensor | None, *, deletes: bool
 ) -> Tensor:
     """Probabilities `(steps + 1,)` for mixtures of face and fill, in which the hottest pixels change first."""
-    _check_heat(heat)
-    _check_shape("x, one face,", x, (None, *heat.shape))
+    _check("heat", heat, (None, None))
+    _check("x, one face,", x, (None, *heat.shape))
     check_number("steps", steps, 1, heat.numel())
     filled = (x.mean(dim=(1, 2), keepdim=True) if fill is None else fill).expand_as(x)
     hot, cold = (filled, x) if deletes else (x, filled)

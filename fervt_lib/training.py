@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
@@ -135,7 +135,7 @@ def train(
         mixed_precision=choose_precision(recipe.precision), cpu=not torch.accelerator.is_available()
     )
     with _reserved(Path(folder), accelerator):
-        run = _Run(recipe, Path(folder), accelerator, faces, validation, build, augment or Augment())
+        run = _Run(recipe, Path(folder), accelerator, (faces, validation), build, augment or Augment())
         done = run.resume()
         for epoch in range(done, recipe.epochs):
             run.history.append(run.train_and_score(epoch))
@@ -144,7 +144,7 @@ def train(
             run.save(epoch + 1)
         if done == recipe.epochs:
             accelerator.print(f"{folder}: this run is finished, its {done} epochs are done; nothing was trained")
-        if done < recipe.epochs or not run.is_exported():
+        if done < recipe.epochs or not all((Path(folder) / name).is_file() for name in (WEIGHTS, RECORD)):
             run.export()
     return run.average.module.eval()
 
@@ -159,8 +159,8 @@ def _load_faces(recipe: Recipe) -> tuple[Faces, Faces]:
     check_choice("dataset", recipe.dataset, DATASETS)
     dataset = DATASETS[recipe.dataset]
     options = {name: getattr(recipe, name) for name in dataset.options}
-    validation = load(recipe.dataset, "validation", **options | dataset.scored[0])
-    return load(recipe.dataset, "train", **options), validation
+    train = load(recipe.dataset, "train", **options)
+    return train, load(recipe.dataset, "validation", **options | dataset.scored[0])
 
 
 @contextmanager
@@ -188,21 +188,11 @@ def _reserved(folder: Path, accelerator: Accelerator) -> Iterator[None]:
 class _Run:
     """The state of a run and how it goes to disk and comes back."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        folder: Path,
-        accelerator: Accelerator,
-        faces: Faces,
-        validation: Faces,
-        build,
-        augment: Augment,
-    ):
-        if not len(validation):
+    def __init__(self, recipe: Recipe, folder: Path, accelerator: Accelerator, sets, build, augment: Augment):
+        self.recipe, self.accelerator, self.augment, (faces, self.validation) = recipe, accelerator, augment, sets
+        if not len(self.validation):
             raise FervtError("there are no validation faces, on which every epoch is scored")
-        self.recipe, self.accelerator, self.augment, self.validation = recipe, accelerator, augment, validation
         self.checkpoint, self.weights = folder / CHECKPOINT, folder / WEIGHTS
-        self.fingerprint = {"faces": checksum(faces), "validation faces": checksum(validation)}
         faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
         torch.manual_seed(recipe.seed)
         model = build().to(memory_format=torch.channels_last)
@@ -219,8 +209,8 @@ class _Run:
         self.schedule = _schedule(recipe, self.optimizer.optimizer, steps=recipe.epochs * len(self.loader))
         self.history: list[dict] = []
         self.start = fingerprint(Path(recipe.start)) if recipe.start else None
-        settings = asdict(augment) if is_dataclass(augment) else {}
-        self.augmentation = json.loads(json.dumps({"class": type(augment).__name__, **settings}, default=str))
+        self.augmentation = {"class": type(augment).__name__, **asdict(augment)}
+        self.fingerprint = dict(zip(("faces", "validation faces"), map(checksum, sets), strict=True))
         self.fingerprint |= {"augmentation": self.augmentation, "model": _structure(model)}
         self.fingerprint |= {"number of processes": accelerator.num_processes}
 
@@ -309,9 +299,6 @@ class _Run:
         self.history, self.start = facts["history"], facts.get("start")
         return facts["epochs_done"]
 
-    def is_exported(self) -> bool:
-        return self.weights.is_file() and self.weights.with_name(RECORD).is_file()
-
     def export(self) -> None:
         if not self.accelerator.is_main_process:
             return
@@ -356,14 +343,12 @@ def _schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> t
 
 def _structure(model: nn.Module) -> str:
     """A checksum of what a model is made of besides its weights: its parts, their settings, the shapes of tensors."""
-    parts = [(name, type(part).__qualname__, _settings(part)) for name, part in model.named_modules()]
-    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
-    return hashlib.sha256(repr((parts, shapes)).encode()).hexdigest()
-
-
-def _settings(part: nn.Module) -> dict:
-    plain = {name: value for name, value in vars(part).items() if isinstance(value, int | float | str | tuple)}
-    return {name: value for name, value in plain.items() if name != "training" and not name.startswith("_")}
+    facts = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    for name, part in model.named_modules():
+        plain = {key: value for key, value in vars(part).items() if isinstance(value, int | float | str | tuple)}
+        settings = {key: value for key, value in plain.items() if key != "training" and key[0] != "_"}
+        facts.append((name, type(part).__qualname__, settings))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict]:

@@ -41,7 +41,7 @@ def by_onnx(model: nn.Module, x: Tensor):
 @pytest.mark.parametrize("how", [by_export, by_jit, by_onnx])
 @pytest.mark.parametrize("preset", ["compact", "paper"])
 def test_an_exported_model_takes_batches_of_any_size(how, preset):
-    model = Traced(fervt_compact(weights="drawn") if preset == "compact" else PRESETS["paper"]().eval())
+    model = Traced(fervt_compact(weights="drawn") if preset == "compact" else PRESETS["paper"]()).eval()
     side = model.model.side
     with torch.no_grad():
         exported = how(model, torch.rand(3, 3, side, side))

@@ -40,9 +40,6 @@ class Pictures:
     def __getitem__(self, index) -> Tensor:
         return torch.from_numpy(np.array(self.table[self.rows[index].numpy()]))
 
-    def take(self, chosen: Tensor) -> "Pictures":
-        return Pictures(self.path, self.rows[chosen])
-
     def __reduce__(self) -> tuple:
         return Pictures, (self.path, self.rows.numpy())  # another process opens the table itself
 
@@ -77,14 +74,12 @@ class Faces(TorchDataset):
     fold: int | None = None
 
     def __post_init__(self):
-        shapes = tuple(self.votes.shape), tuple(self.raw_votes.shape), tuple(self.rows.shape), len(self.pictures)
-        n = len(self.votes)
-        if shapes != ((n, len(EXPRESSIONS)), (n, len(VOTE_COLUMNS)), (n,), n):
-            raise FervtError(
-                f"votes {shapes[0]}, raw_votes {shapes[1]}, rows {shapes[2]}, {shapes[3]} pictures: see Faces"
-            )
-        if isinstance(self.pictures, Tensor) and (self.pictures.dtype != torch.uint8 or self.pictures.ndim != 4):
-            found = f"{tuple(self.pictures.shape)}, {self.pictures.dtype}"
+        n, pictures = len(self.votes), self.pictures
+        shapes = [tuple(tensor.shape) for tensor in (self.votes, self.raw_votes, self.rows)]
+        if [*shapes, len(pictures)] != [(n, len(EXPRESSIONS)), (n, len(VOTE_COLUMNS)), (n,), n]:
+            raise FervtError(f"votes, raw_votes and rows {shapes} of {len(pictures)} pictures: see Faces")
+        if isinstance(pictures, Tensor) and (pictures.dtype, pictures.ndim) != (torch.uint8, 4):
+            found = f"{tuple(pictures.shape)}, {pictures.dtype}"
             raise FervtError(f"pictures {found}: give (n, channels, height, width) in uint8 from 0 to 255")
 
     def __len__(self) -> int:
@@ -92,12 +87,11 @@ class Faces(TorchDataset):
 
     def __getstate__(self) -> dict:
         # arrays: torch would hand its tensors to another process through shared memory, of which Docker gives 64 MB
-        kept = {name: value for name, value in vars(self).items() if name != "images"}
-        return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in kept.items()}
+        kept = {key: value for key, value in vars(self).items() if key != "images"}
+        return {key: value.numpy() if isinstance(value, Tensor) else value for key, value in kept.items()}
 
     def __setstate__(self, state: dict) -> None:
-        arrays = {name: torch.from_numpy(value) for name, value in state.items() if isinstance(value, np.ndarray)}
-        vars(self).update(state | arrays)
+        vars(self).update({k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in state.items()})
 
     def __getitem__(self, index) -> tuple[Tensor, Tensor]:
         return self.pictures[index], self.votes[index]
@@ -128,7 +122,8 @@ class Faces(TorchDataset):
 
     def take(self, chosen: Tensor) -> "Faces":
         """The chosen faces, `(n,)` bool or their indices, as a set of its own; pictures on the disk stay there."""
-        pictures = self.pictures.take(chosen) if isinstance(self.pictures, Pictures) else self.pictures[chosen]
+        whole = self.pictures
+        pictures = Pictures(whole.path, whole.rows[chosen]) if isinstance(whole, Pictures) else whole[chosen]
         subjects = None if self.subjects is None else self.subjects[chosen]
         votes = self.votes[chosen], self.raw_votes[chosen]
         where = self.protocol, self.dataset, self.expressions, subjects, self.fold

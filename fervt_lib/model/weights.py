@@ -101,18 +101,15 @@ def _check_weights(path: Path, tensors: dict[str, Tensor], preset: str | None) -
         if not is_number or not tensor.isfinite().all() or (name.endswith("running_var") and (tensor < 0).any()):
             found = f"its {name} ({tensor.dtype}) has values that no weights have"
             raise CheckpointError(f"{path}: {found}, such as nan, infinity or a negative variance; train it again")
-    if preset is None:
-        return
-    head = tensors.get("transformer.head.bias", torch.empty(0))
-    with torch.device("meta"):  # shapes without memory: the file decides how large the head is
-        wanted = PRESETS[preset](classes=max(1, head.numel())).state_dict()
-    for name in sorted(wanted.keys() | tensors.keys()):
-        if name not in tensors or name not in wanted or _kind(wanted[name]) != _kind(tensors[name]):
-            raise CheckpointError(f"{path}: its {name} is not that of the {preset} preset; choose another file")
-
-
-def _kind(tensor: Tensor) -> tuple:
-    return tuple(tensor.shape), tensor.is_floating_point()
+    if preset:
+        head = tensors.get("transformer.head.bias", torch.empty(0))
+        with torch.device("meta"):  # shapes without memory: the file decides how large the head is
+            model = PRESETS[preset](classes=max(1, head.numel()))
+        wanted, found = (
+            {n: (t.shape, t.is_floating_point()) for n, t in s.items()} for s in (model.state_dict(), tensors)
+        )
+        if other := sorted(name for name in wanted | found if wanted.get(name) != found.get(name)):
+            raise CheckpointError(f"{path}: its {other[0]} is not that of the {preset} preset; choose another file")
 
 
 def load_weights(path: str | Path, preset: str | None = None) -> FERVT:
