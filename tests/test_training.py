@@ -354,6 +354,8 @@ def test_two_processes_end_with_the_same_weights(tmp_path):
     # Each rank's last batch moves its own BatchNorm statistics; rank 0's are the ones that are saved.
     assert all(name.rsplit(".")[-1] in ("running_mean", "running_var") for name in differing(first, second))
     assert json.loads((tmp_path / "model.json").read_text())["hardware"].startswith("2 ×")
+    with pytest.raises(CheckpointError, match="comes from a run with other number of processes"):
+        run(tmp_path, epochs=1, batch_size=16)
 
 
 # --- the command -------------------------------------------------------------------------------------------------
