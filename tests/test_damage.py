@@ -90,11 +90,12 @@ def test_damage_is_named_or_does_no_harm(tree, layout, tmp_path):
 def test_a_pipe_among_the_files_is_named_and_nobody_waits_for_it(tree, layout):
     name, layout = layout.split()
     root = tree(name, layout)
-    for file in [path for path in root.rglob("*") if path.is_file() and path.name[0] not in ".T"][-2:]:
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path.name[0] not in ".T")
+    for file in (files[0], files[-2:][0]):  # the very last frame of CK+ is not read
         content = file.read_bytes()
         file.unlink()
         os.mkfifo(file)
-        with pytest.raises(DataError, match="is a pipe or a device|is there, but not|no FER2013 in"):
+        with pytest.raises(DataError, match="is a pipe or a device|is there, but not|no FER2013 in|must hold"):
             load(name, root=root)
         file.unlink()
         file.write_bytes(content)
