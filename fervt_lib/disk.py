@@ -1,5 +1,6 @@
 """How the whole library fails and how it writes: errors that name the way out, files that are whole or not there."""
 
+import glob
 import json
 import os
 import secrets
@@ -53,10 +54,11 @@ def written_whole(path: Path, way_out: str = "make room, or choose another folde
     Raises:
         FervtError: the disk is full, or the folder cannot be written; `way_out` ends the message.
     """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    name = path.name[:100]  # with its ending a name may grow too long
+    part = path.with_name(f".{name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(path.parent.glob(f".{path.name}.*.part"))
+        remove_abandoned(path.parent.glob(f".{glob.escape(name)}.*.part"))
         yield part
         if part.is_file():
             with open(part, "rb+") as file:
@@ -71,17 +73,14 @@ def written_whole(path: Path, way_out: str = "make room, or choose another folde
 def remove_abandoned(parts: Iterable[Path]) -> None:
     """Remove what killed processes left behind; one that still writes has touched its part lately."""
     for part in parts:
-        with suppress(FileNotFoundError):  # another process was faster
+        with suppress(OSError):  # another process was faster, or it is another user's
             if time.time() - part.stat().st_mtime > ABANDONED:
                 _remove(part)
 
 
 def _remove(part: Path) -> None:
-    if part.is_dir():
-        shutil.rmtree(part)
-    else:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            part.unlink()
+    with suppress(OSError):  # it may never have been there
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def write_json(path: Path, facts: dict) -> None:

@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import horizontal_flip
 from tqdm.auto import tqdm
 
 from .data import DATASETS, EXPRESSIONS, Faces, as_faces, load, overlap
-from .disk import CheckpointError, FervtError
+from .disk import CheckpointError, FervtError, check_choice
 from .model import FERVT, face_transforms, load_weights, read_provenance
 
 
@@ -58,6 +58,10 @@ def score(probabilities: Tensor, labels: Tensor) -> dict:
         occur, `ece` (expected calibration error, 15 bins).
     """
     classes = len(EXPRESSIONS)
+    if probabilities.shape != (len(labels), classes) or not probabilities.isfinite().all():
+        raise FervtError(
+            f"probabilities {tuple(probabilities.shape)} of {len(labels)} faces: give finite (n, {classes})"
+        )
     present = labels.bincount(minlength=classes) > 0
     recall = multiclass_recall(probabilities, labels, classes, average="none")
     f1 = multiclass_f1_score(probabilities, labels, classes, average="none")
@@ -143,6 +147,7 @@ def evaluate(
 
 
 def _sets(dataset: str, split: str, options: dict) -> list[Faces]:
+    check_choice("dataset", dataset, DATASETS)
     return [load(dataset, split, **options | protocol) for protocol in DATASETS[dataset].scored]
 
 

@@ -1,5 +1,6 @@
 """What a decision rests on: attention laid over the face, and scores for any heat map."""
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,9 +13,12 @@ from .disk import FervtError, check_number
 
 def _check(name: str, tensor: Tensor, shape: tuple[int | None, ...], dtype: torch.dtype | None = None) -> None:
     """Raise FervtError unless a tensor holds finite numbers in this shape (None: any length) and type, if given."""
+    if not isinstance(tensor, Tensor):
+        raise FervtError(f"{name} is {type(tensor).__name__}: give a torch tensor")
     fits = tensor.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, tensor.shape, strict=True))
     if not fits or dtype not in (None, tensor.dtype) or not tensor.isfinite().all():
-        wanted = f"finite numbers in ({', '.join('any' if n is None else str(n) for n in shape)})"
+        kind = "truth values" if dtype == torch.bool else "finite numbers"
+        wanted = f"{kind} in ({', '.join('any' if n is None else str(n) for n in shape)})"
         raise FervtError(f"{name} {tuple(tensor.shape)}, {tensor.dtype}: give {wanted}{f', {dtype}' if dtype else ''}")
 
 
@@ -44,8 +48,8 @@ def rollout(attention: list[Tensor]) -> Tensor:
     Returns:
         `(b, t)`, non-negative; the class token's own share is left out.
     """
-    if not attention:
-        raise FervtError("no attention to roll out: the model has no encoder layer")
+    if not isinstance(attention, list | tuple) or not attention or attention[0].ndim != 4:
+        raise FervtError("attention must be a list of (b, heads, 1 + t, 1 + t), one of each layer: `trace.attention`")
     total, (b, _, t) = None, attention[0].shape[:3]
     for weights in attention:
         _check("attention", weights, (b, None, t, t))
@@ -121,7 +125,7 @@ def _curve(
     """Probabilities `(steps + 1,)` for mixtures of face and fill, in which the hottest pixels change first."""
     _check("heat", heat, (None, None))
     _check("x, one face,", x, (None, *heat.shape))
-    check_number("steps", steps, 1, heat.numel())
+    check_number("steps", operator.index(steps), 1, heat.numel())
     filled = (x.mean(dim=(1, 2), keepdim=True) if fill is None else fill).expand_as(x)
     hot, cold = (filled, x) if deletes else (x, filled)
     order = heat.flatten().argsort(descending=True, stable=True)

@@ -8,6 +8,8 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_image
 
 from .disk import FervtError
 
+ARRAYS = ("uint8", "uint16", "int64", "float16", "float32", "float64")  # those that torch knows
+ROUNDING = 1e-4  # a picture that was made smaller may leave its range by so much
 NO_BLACK_AND_WHITE = ("I", "F")  # modes whose numbers have no range
 
 
@@ -42,12 +44,16 @@ def as_face(picture: Image.Image | np.ndarray | Tensor) -> Tensor:
     """
     if isinstance(picture, Image.Image):
         return pil_to_tensor(as_viewed(picture))
-    face = to_image(np.array(picture)) if isinstance(picture, np.ndarray) and picture.ndim in (2, 3) else picture
+    face = picture
+    if isinstance(picture, np.ndarray) and picture.ndim in (2, 3) and picture.dtype.name in ARRAYS:
+        face = to_image(picture.astype(picture.dtype.newbyteorder("=")))  # a copy that is laid out as torch wants it
     if not isinstance(face, Tensor) or face.ndim < 3 or face.shape[-3] not in (1, 3) or 0 in face.shape[-2:]:
         shape = f"of shape {tuple(picture.shape)}" if hasattr(picture, "shape") else f"as {type(picture).__name__}"
         raise FervtError(f"faces {shape}: give (…, channels, height, width) with 1 or 3 channels, or a PIL picture")
     if face.dtype != torch.uint8 and not face.is_floating_point():
         raise FervtError(f"faces of type {face.dtype}: give uint8 (0 to 255) or float (0 to 1)")
-    if face.is_floating_point() and not ((face >= 0) & (face <= 1)).all():
+    if face.dtype == torch.uint8:
+        return face.as_subclass(Tensor)
+    if not ((face >= -ROUNDING) & (face <= 1 + ROUNDING)).all():
         raise FervtError(f"float faces from {float(face.min()):g} to {float(face.max()):g}: give numbers from 0 to 1")
-    return face.as_subclass(Tensor)
+    return face.as_subclass(Tensor).clamp(0, 1)

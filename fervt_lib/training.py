@@ -4,12 +4,13 @@ Several devices: `accelerate launch -m fervt_lib train …`; two CPU processes:
 `OMP_NUM_THREADS=1 python -m torch.distributed.run --standalone --nproc_per_node=2 -m fervt_lib train …`.
 """
 
+import errno
 import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from .model import FERVT, PRESETS, load_weights, read_safetensors, save_weights,
 from .model.weights import fingerprint, to_side
 
 CHECKPOINT, WEIGHTS, RECORD = "checkpoint.safetensors", "model.safetensors", "model.json"  # the files of a run
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # what a file system that knows no locks answers
 RANGES = {  # of a recipe's numbers, both ends included
     "fold": (0, FOLDS - 1),
     "epochs": (1, 10**6),
@@ -171,18 +173,22 @@ def _reserved(folder: Path, accelerator: Accelerator) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0).acquire()  # the system lets go of it when a process dies
+        lock = FileLock(folder / ".lock", timeout=0)
+        with suppress(NotImplementedError):  # a file system without locks: there the user must see to it
+            lock.acquire()  # the system lets go of it when the process dies
         if blocked := [folder / name for name in (CHECKPOINT, WEIGHTS, RECORD) if (folder / name).is_dir()]:
             raise IsADirectoryError(f"{blocked[0].name} is a folder")
     except Timeout:
-        raise FervtError(f"{folder}: another process trains in it; wait for it, or choose another folder") from None
-    except (OSError, NotImplementedError) as error:  # the second: a file system without locks
-        raise FervtError(f"{folder} cannot hold a run ({error}); choose another folder") from error
-    with lock:
-        try:
-            yield
-        finally:
-            (folder / ".lock").unlink()
+        way_out = f"wait for it, choose another folder, or remove {folder / '.lock'} where no process is left"
+        raise FervtError(f"{folder}: another process trains in it; {way_out}") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise FervtError(f"{folder} cannot hold a run ({error}); choose another folder") from error
+    try:
+        yield
+    finally:
+        (folder / ".lock").unlink(missing_ok=True)
+        lock.release()
 
 
 class _Run:
@@ -209,7 +215,7 @@ class _Run:
         self.schedule = _schedule(recipe, self.optimizer.optimizer, steps=recipe.epochs * len(self.loader))
         self.history: list[dict] = []
         self.start = fingerprint(Path(recipe.start)) if recipe.start else None
-        self.augmentation = {"class": type(augment).__name__, **asdict(augment)}
+        self.augmentation = _described(augment)
         self.fingerprint = dict(zip(("faces", "validation faces"), map(checksum, sets), strict=True))
         self.fingerprint |= {"augmentation": self.augmentation, "model": _structure(model)}
         self.fingerprint |= {"number of processes": accelerator.num_processes}
@@ -316,6 +322,15 @@ class _Run:
         save_weights(self.average.module, self.weights, self.recipe.preset, facts, self.recipe.variant)
 
 
+def _described(augment: Augment) -> dict:
+    """An augmentation as the record tells it."""
+    try:
+        return json.loads(json.dumps({"class": type(augment).__name__, **asdict(augment)}))
+    except TypeError as error:
+        text = "an augmentation is a dataclass of numbers and texts, such as a subclass of Augment"
+        raise FervtError(f"{type(augment).__name__}: {text} ({error})") from error
+
+
 def check_same_recipe(file: Path, found: dict, recipe: Recipe) -> None:
     """Raise CheckpointError unless the recipe found in a file is the one asked for; what differs is named."""
     wanted, found = asdict(recipe), read_recipe(found)
@@ -342,10 +357,11 @@ def _schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> t
 
 
 def _structure(model: nn.Module) -> str:
-    """A checksum of what a model is made of besides its weights: its parts, their settings, the shapes of tensors."""
-    facts = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    """A checksum of a model before its training: its parts, their settings, its tensors and which of them learn."""
+    facts = [(name, p.requires_grad) for name, p in model.named_parameters()]
+    facts += [(name, tuple(t.shape), f"{t.cpu().double().sum():.3g}") for name, t in model.state_dict().items()]
     for name, part in model.named_modules():
-        plain = {key: value for key, value in vars(part).items() if isinstance(value, int | float | str | tuple)}
+        plain = {key: value for key, value in vars(part).items() if isinstance(value, int | float | str)}
         settings = {key: value for key, value in plain.items() if key != "training" and key[0] != "_"}
         facts.append((name, type(part).__qualname__, settings))
     return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -144,7 +144,11 @@ def test_the_command_trains_what_its_options_say_and_ends_with_the_comparison(as
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [("odd", f"'odd': .*{', '.join(VARIANTS)}"), ("wiped --epochs 0", "epochs 0: choose"), ("wiped", "add --preset paper")],
+    [
+        ("odd", f"'odd': .*{', '.join(VARIANTS)}"),
+        ("wiped --epochs 0", "epochs 0: choose"),
+        ("wiped", "add --preset paper"),
+    ],
 )
 def test_what_cannot_be_trained_is_refused_before_any_work(asked, arguments, message):
     with pytest.raises(SystemExit, match=message):

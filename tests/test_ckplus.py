@@ -20,6 +20,10 @@ HEAD = Image.fromarray(skimage.data.astronaut()[10:230, 110:330]).convert("L").r
 PHOTO = np.pad(HEAD, ((100, 70), (320, 0)), constant_values=90)  # a face at the right of a gray picture
 
 
+def copy_folder(folder: str, to: str):
+    return lambda root: shutil.copytree(root / folder, root / to)
+
+
 def frames_of(faces) -> list[tuple[int, str, int]]:
     """Subject, label and gray level of each face."""
     labels = [EXPRESSIONS[label] for label in faces.labels]
@@ -96,6 +100,8 @@ def test_whole_pictures_are_cropped_to_the_face_or_else_the_centre_and_every_loa
         ("ck48", copy(CK48, CK48.replace("anger", "fear")), "S005_001_0000000[456].png.* 4 in all"),
         ("ck48", lambda r: (r / CK48).rename(r / CK48.replace("anger", "fear")), "S005_001_.*png.* 3 in all"),
         ("ck48", lambda r: shutil.rmtree(r / "CK+48/happy"), "happy cannot be read"),
+        ("ck48", copy_folder("CK+48/anger", "CK+48/Anger"), "CK.48 holds Anger, anger,.* one of them twice"),
+        ("unzipped", copy_folder("Emotion_labels/Emotion", "Emotion"), "Emotion and .*Emotion are both there"),
         ("capitals", lambda r: shutil.rmtree(r / "CK+48/Happy"), "happy cannot be read"),
         ("unzipped", lambda r: shutil.rmtree(r / "Emotion_labels"), "Emotion cannot be read"),
         ("unzipped", lambda r: shutil.rmtree(r / "extended-cohn-kanade-images"), "cohn-kanade-images.* cannot be read"),

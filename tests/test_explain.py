@@ -167,6 +167,7 @@ WRONG = {
     "the heat of a batch": {"heat": HEAT[None]},
     "heat that is no number": {"heat": HEAT * torch.nan},
     "no steps": {"steps": 0},
+    "heat of numpy": {"heat": HEAT.numpy()},
     "a class that is none": {"target": 2},
     "a class from the end": {"target": -1},
 }
@@ -193,7 +194,7 @@ def test_masks_are_of_the_heats_size_and_bool(how, mask):
 
 def test_rollout_and_token_heat_refuse_what_is_no_attention():
     good = torch.rand(1, 2, 5, 5)
-    for wrong in ([], [good, torch.rand(1, 2, 4, 4)], [torch.rand(2, 5, 5)], [torch.rand(1, 2, 5, 4)]):
+    for wrong in ([], good, None, [good, torch.rand(1, 2, 4, 4)], [torch.rand(2, 5, 5)], [torch.rand(1, 2, 5, 4)]):
         with pytest.raises(FervtError, match="attention"):
             rollout(wrong)
     for weights in (torch.rand(53), torch.rand(1, 54), torch.rand(55)):

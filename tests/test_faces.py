@@ -111,6 +111,8 @@ def test_faces_that_do_not_belong_together_are_refused_when_they_are_put_togethe
     for name, value in (wrong | {"images": 0}).items():
         with pytest.raises((FervtError, TypeError)):
             Faces(**given | {name: value})
-    for short in (faces.images[1:], faces.images[:, 0]):
-        with pytest.raises(FervtError, match="pictures"):
-            Faces(**given | {"pictures": short})
+    wrong = [{"pictures": p} for p in (faces.images[1:], faces.images[:, 0], faces.images.expand(-1, 2, -1, -1))]
+    wrong += [{"votes": faces.votes * 0}, {"votes": faces.votes.int() - 1}, {"votes": faces.votes.numpy()}]
+    for change in wrong:
+        with pytest.raises(FervtError, match="picture|vote"):
+            Faces(**given | change)

@@ -88,11 +88,26 @@ def test_floats_from_0_to_1_are_the_same_faces_as_bytes_to_255(shape, dtype):
     torch.testing.assert_close(ready, face_transforms(48)(faces), atol=0.01, rtol=0)
 
 
-@pytest.mark.parametrize("view", [lambda a: a, lambda a: a[:, ::-1], lambda a: a[..., 0], lambda a: a[..., :1] / 255])
+def test_rounding_beyond_the_range_is_forgiven_and_cut_off():
+    assert torch.equal(to_face(torch.full((1, 6, 6), 1 + 1e-6)), torch.ones(3, 6, 6))
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda a: a,
+        lambda a: a[:, ::-1],
+        lambda a: (a / 255).astype(">f4"),
+        lambda a: a[..., 0],
+        lambda a: a[..., :1] / 255,
+    ],
+)
 def test_arrays_are_pictures_too(view):
     ready = to_face(view(SHADES))
     channels_last = view(SHADES) if view(SHADES).ndim == 3 else view(SHADES)[..., None]
-    torch.testing.assert_close(ready, to_face(torch.tensor(channels_last.copy()).permute(2, 0, 1)))
+    torch.testing.assert_close(
+        ready, to_face(torch.tensor(channels_last.astype(channels_last.dtype.newbyteorder("="))).permute(2, 0, 1))
+    )
 
 
 FACE = torch.full((1, 48, 48), 128, dtype=torch.uint8)
@@ -110,6 +125,7 @@ REFUSED = {
     r"shape \(1, 0, 48\)": FACE[:, :0],
     "mode I": Image.new("I", (4, 4)),
     "mode F": Image.new("F", (4, 4)),
+    r"shape \(48,\)": np.array(["face"] * 48),
     "as str": "face.png",
     "as NoneType": None,
 }

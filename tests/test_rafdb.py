@@ -65,6 +65,8 @@ def test_validation_is_a_tenth_of_each_label_by_its_seed(tree):
         ("kaggle", copy(KAGGLE, KAGGLE.replace("/7/", "/1/")), "test_00002_aligned.jpg"),
         ("kaggle", copy(KAGGLE, TWICE), r"aligned \(1\).jpg is not named like test_00001"),
         ("kaggle", copy(KAGGLE, TWICE.replace("/7/", "/1/")), r"test/1/.*aligned \(1\).jpg is not named like"),
+        ("kaggle", copy(KAGGLE, KAGGLE.replace("_00002_", "_2_").replace("/7/", "/1/")), "has the number of"),
+        ("kaggle", copy(KAGGLE, KAGGLE.replace(".jpg", ".PNG")), "has the number of"),
         ("official", copy(FACE, FACE.replace(".jpg", " (1).jpg")), r"aligned \(1\).jpg: no row of"),
         (
             "flat",

@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import pickle
 import signal
 import tracemalloc
 from pathlib import Path
@@ -67,6 +68,27 @@ def test_a_source_that_was_given_its_old_size_and_time_back_is_noticed(make, tmp
     source.write_text("b")
     os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert make() != path
+
+
+def test_faces_in_use_stay_when_the_cache_is_made_again_and_a_damaged_one_is_not_unpickled(tree):
+    faces = load("rafdb", root=(root := tree("rafdb", "kaggle")))
+    sent, before = pickle.dumps(faces), faces.pictures[:]
+    path = faces.pictures.path
+    path.write_bytes(path.read_bytes()[:-40] + bytes(40))
+    with pytest.raises(DataError, match="is not the cache it was.*load it again"):
+        pickle.loads(sent)
+    os.utime(next(root.rglob("*.jpg")))
+    load("rafdb", root=root)  # a new file; the old one is gone
+    assert not path.exists() and torch.equal(faces.take(torch.arange(9)).pictures[:][:9], before[:9])
+
+
+def test_a_cache_that_another_user_fills_too_is_used(make, tmp_path, monkeypatch):
+    path = make()
+    (tmp_path / "source").write_text("ab")
+    (tmp_path / "cache" / f".{path.name}.0.part").write_text("")
+    os.utime(tmp_path / "cache" / f".{path.name}.0.part", (0, 0))
+    monkeypatch.setattr(Path, "unlink", fail(PermissionError("another user's")))
+    assert is_whole(make())
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

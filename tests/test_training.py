@@ -1,5 +1,6 @@
 """A run is decided by its recipe alone, survives being killed, and refuses what it cannot go on with."""
 
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch.utils.data import Subset
-from trees import state_of
+from trees import fail, state_of
 
 from fervt_lib import CheckpointError, FervtError, cli
 from fervt_lib.data import Augment, Faces
@@ -118,6 +119,8 @@ def dark() -> FERVT:
         ("validation faces", {"validation": random_faces(24)}),
         ("augmentation", {"augment": Augment(flip=0.25)}),
         ("model", {"build": dark}),
+        ("model", {"build": lambda: PRESETS["tiny"]().requires_grad_(False).train()}),
+        ("model", {"build": lambda: torch.manual_seed(7) and PRESETS["tiny"]()}),
     ],
 )
 def test_a_run_is_not_gone_on_with_by_another(tmp_path, what, changes):
@@ -155,6 +158,32 @@ def test_a_folder_that_cannot_hold_the_run_is_refused_before_the_first_epoch(tmp
     (folder / name).mkdir(parents=True) if name else folder.write_text("a file")
     with pytest.raises(FervtError, match=f"{folder} cannot hold a run .*; choose another folder"):
         short_run(folder)
+
+
+def test_a_file_system_without_locks_and_a_tidy_user_do_not_stop_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("filelock.FileLock.acquire", fail(OSError(errno.ENOLCK, "No locks available")))
+    short_run(tmp_path)
+    monkeypatch.undo()
+    run(tmp_path / "tidied", epochs=1, hooks={"on_epoch_end": lambda *_: (tmp_path / "tidied" / ".lock").unlink()})
+    assert (tmp_path / "tidied" / "model.json").is_file()
+
+
+@dataclass(frozen=True)
+class Tinted(Augment):
+    """One whose settings JSON changes."""
+
+    shades: tuple[float, ...] = (0.5, 0.25)
+
+    def __post_init__(self):
+        pass  # a tuple is no strength
+
+
+def test_a_run_with_an_augmentation_of_your_own_is_gone_on_with(tmp_path):
+    before = short_run(tmp_path, hooks={"augment": Tinted()})
+    assert not differing(short_run(tmp_path, hooks={"augment": Tinted()}), before)
+    for wrong in (Tinted(shades=torch.zeros(1)), lambda images, generator: images / 255):
+        with pytest.raises(FervtError, match="an augmentation is a dataclass of numbers and texts"):
+            short_run(tmp_path / "other", hooks={"augment": wrong})
 
 
 @pytest.mark.parametrize("faces", [{"faces": random_faces(), "validation": None}, {"validation": random_faces()}])

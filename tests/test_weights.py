@@ -145,10 +145,22 @@ def test_weights_that_could_not_be_loaded_are_not_saved(tmp_path, file, preset, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "meta", [{"accuracy": torch.tensor(0.5)}, {"recipe": {"epochs": 3}}, {"recipe": {"dataset": []}}]
+)
+def test_a_record_that_could_not_be_read_is_not_written_and_the_old_weights_stay(saved, meta):
+    _, path = saved
+    before = path.read_bytes()
+    with pytest.raises(FervtError, match="the record of .*mine.safetensors"):
+        save_weights(fervt_compact(classes=7), path, "compact", meta)
+    assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 2
+
+
 def test_a_damaged_byte_is_noticed_wherever_it_is(saved):
     _, path = saved
     content, header = path.read_bytes(), 8 + int.from_bytes(path.read_bytes()[:8], "little")
-    for place in [9, 40, header // 2, header - 30, header, header + 1, len(content) // 2, len(content) - 1]:
+    names = [content.index(name) + 2 for name in (b"sha256", b"checksum", b"preset", b"variant", b"head.bias")]
+    for place in [9, 40, header // 2, header - 30, header, header + 1, len(content) // 2, len(content) - 1, *names]:
         path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
         with pytest.raises(CheckpointError, match=r"mine\.safetensors"):
             load_weights(path)
@@ -187,6 +199,8 @@ FOREIGN = {  # by other programs, so without a checksum
     "complex": (HEAD, lambda t: t.to(torch.complex64)),
     "bool": (HEAD, lambda t: t > 0),
     "no head": (HEAD, lambda t: None),
+    "float64 beyond float32": (HEAD, lambda t: t.double() * 0 - 1e300),
+    "float8": (HEAD, lambda t: t.to(torch.float8_e4m3fn)),
     "one too many": ("more", lambda t: torch.zeros(1)),
 }
 

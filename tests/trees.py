@@ -1,6 +1,7 @@
 """Small trees of each dataset in each of its layouts, and what is done to them."""
 
 import gzip
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,11 +28,18 @@ VOTES = [  # one face a row
 def write_fer2013(root: Path, layout: str) -> None:
     """The eight faces in one table: "csv", "gz" or Kaggle's "icml"; or in Kaggle's "folders"."""
     root.mkdir(parents=True, exist_ok=True)
-    for i, name in enumerate(EMOTIONS if layout == "folders" else ()):
+    for usage, name in itertools.product(sorted(set(USAGE)), EMOTIONS[:7] if layout == "folders" else ()):
         folder = {"happiness": "happy", "anger": "angry", "sadness": "sad"}.get(name, name)
-        path = root / ("train" if i < 4 else "test") / folder / f"{USAGE[i]}_{i}.png"
+        row = next((i for i in range(8) if (USAGE[i], EMOTIONS[i]) == (usage, name)), None)
+        path = (
+            root
+            / ("train" if usage == "Training" else "test")
+            / folder
+            / f"{usage}_{row if row is not None else 10 + len(name) + ord(name[1])}.png"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(PIXELS[i]).save(path)
+        # every folder holds a picture of each usage; those that are none of the eight are black
+        (Image.new("L", (48, 48)) if row is None else Image.fromarray(PIXELS[row])).save(path)
     if layout == "folders":
         return
     row = "{0},{1},{2}\n" if layout == "icml" else "{0},{2},{1}\n"

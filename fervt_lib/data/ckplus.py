@@ -140,9 +140,12 @@ def _read(frames: list[Frame], is_official: bool) -> Iterator[tuple[np.ndarray, 
 
 def _find(root: Path) -> tuple[list[Frame], bool]:
     """The frames in order, and whether the layout is the official one."""
-    images, emotions = (next(filter(Path.is_dir, (root / p for p in places)), None) for places in OFFICIAL_FOLDERS)
-    if images or emotions:
-        return _official(images or root / OFFICIAL_FOLDERS[0][0], emotions or root / OFFICIAL_FOLDERS[1][0]), True
+    found = [[root / place for place in places if (root / place).is_dir()] for places in OFFICIAL_FOLDERS]
+    if twice := [folders for folders in found if len(folders) > 1]:
+        raise DataError(f"{' and '.join(map(str, twice[0]))} are both there; keep one")
+    if any(found):
+        images, emotions = (f[0] if f else root / p[0] for f, p in zip(found, OFFICIAL_FOLDERS, strict=True))
+        return _official(images, emotions), True
     for folder in filter(Path.is_dir, (root, root / "CK+48")):
         if any(path.name.lower() in CK48_FOLDERS for path in list_folder(folder)):
             return _ck48(folder), False
@@ -189,7 +192,10 @@ def _label(file: Path) -> int:
 
 
 def _ck48(folder: Path) -> list[Frame]:
-    folders = {path.name.lower(): path for path in list_folder(folder)}  # some copies write Anger
+    held = list_folder(folder)
+    folders = {path.name.lower(): path for path in held}  # some copies write Anger
+    if len(folders) < len(held):
+        raise DataError(f"{folder} holds {', '.join(path.name for path in held)}, one of them twice; keep one")
     labels = {name: EXPRESSIONS.index(expression) for name, expression in CK48_FOLDERS.items()}
     every = {folders.get(name, folder / name): label for name, label in labels.items()}
     frames = [_frame(path, label) for of_label, label in every.items() for path in list_pictures(of_label)]

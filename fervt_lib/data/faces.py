@@ -30,9 +30,10 @@ class Pictures:
         rows: `(n,)` int64, which of them, in this order.
     """
 
-    def __init__(self, path: Path, rows: Tensor | np.ndarray):
+    def __init__(self, path: Path, rows: Tensor | np.ndarray, table: np.memmap | None = None):
         self.path, self.rows = path, torch.as_tensor(rows)
-        self.table = open_table(path)["picture"]  # (all, channels, height, width) uint8, on the disk
+        # (all, channels, height, width) uint8, on the disk; what is open stays there though the cache is made again
+        self.table = open_table(path)["picture"] if table is None else table
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,12 +76,17 @@ class Faces(TorchDataset):
 
     def __post_init__(self):
         n, pictures = len(self.votes), self.pictures
+        if not all(isinstance(part, Tensor | Pictures) for part in (pictures, self.votes, self.raw_votes, self.rows)):
+            raise FervtError("pictures, votes, raw_votes and rows must be torch tensors: torch.from_numpy makes them")
         shapes = [tuple(tensor.shape) for tensor in (self.votes, self.raw_votes, self.rows)]
         if [*shapes, len(pictures)] != [(n, len(EXPRESSIONS)), (n, len(VOTE_COLUMNS)), (n,), n]:
             raise FervtError(f"votes, raw_votes and rows {shapes} of {len(pictures)} pictures: see Faces")
-        if isinstance(pictures, Tensor) and (pictures.dtype, pictures.ndim) != (torch.uint8, 4):
+        is_picture = isinstance(pictures, Pictures) or (pictures.ndim == 4 and pictures.dtype == torch.uint8)
+        if not is_picture or (isinstance(pictures, Tensor) and pictures.shape[1] not in (1, 3)):
             found = f"{tuple(pictures.shape)}, {pictures.dtype}"
-            raise FervtError(f"pictures {found}: give (n, channels, height, width) in uint8 from 0 to 255")
+            raise FervtError(f"pictures {found}: give (n, 1 or 3, height, width) in uint8 from 0 to 255")
+        if n and not (self.votes.min() >= 0 and self.votes.sum(dim=1).min() > 0):
+            raise FervtError("every face needs a vote, and none may be negative")
 
     def __len__(self) -> int:
         return len(self.votes)
@@ -123,7 +129,8 @@ class Faces(TorchDataset):
     def take(self, chosen: Tensor) -> "Faces":
         """The chosen faces, `(n,)` bool or their indices, as a set of its own; pictures on the disk stay there."""
         whole = self.pictures
-        pictures = Pictures(whole.path, whole.rows[chosen]) if isinstance(whole, Pictures) else whole[chosen]
+        is_on_disk = isinstance(whole, Pictures)
+        pictures = Pictures(whole.path, whole.rows[chosen], whole.table) if is_on_disk else whole[chosen]
         subjects = None if self.subjects is None else self.subjects[chosen]
         votes = self.votes[chosen], self.raw_votes[chosen]
         where = self.protocol, self.dataset, self.expressions, subjects, self.fold

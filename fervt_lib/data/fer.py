@@ -85,19 +85,19 @@ def _face_folders(root: Path) -> list[tuple[Path, int, int]]:
     """Picture, label and split of Kaggle's folders; in `test` the names begin with the Usage of both its splits."""
     if not all((root / part).is_dir() for part in USAGES_OF):
         raise NotFoundError(FER2013, root)
-    faces = []
+    faces, seen = [], {}
     for part, usages in USAGES_OF.items():
-        for folder in list_folder(root / part):
-            if folder.name not in FER2013_FOLDERS:
-                raise DataError(f"{folder} is not one of {', '.join(FER2013_FOLDERS)}; move it elsewhere")
-            label = EXPRESSIONS.index(FER2013_FOLDERS[folder.name])
-            for path in list_pictures(folder):
-                usage = path.name.split("_")[0]
-                if usage not in usages:
-                    raise DataError(
-                        f"{path}: its name does not begin with {' or '.join(usages)}; put the original there"
-                    )
-                faces.append((path, label, SPLIT_CODES[usage]))
+        if odd := {path.name for path in list_folder(root / part)} ^ FER2013_FOLDERS.keys():
+            raise DataError(f"{root / part / min(odd)}: {part} must hold {', '.join(FER2013_FOLDERS)}, no others")
+        for path in (path for name in FER2013_FOLDERS for path in list_pictures(root / part / name)):
+            usage, _, number = path.stem.partition("_")
+            if usage not in usages or not number.isdecimal():
+                raise DataError(f"{path} is not named like {' or '.join(f'{u}_123.jpg' for u in usages)}; move it away")
+            if (first := seen.setdefault(path.stem, path)) != path:
+                raise DataError(f"{path} has the name of {first}; keep one of them")
+            faces.append((path, EXPRESSIONS.index(FER2013_FOLDERS[path.parent.name]), SPLIT_CODES[usage]))
+    if absent := SPLIT_CODES.keys() - {path.stem.partition("_")[0] for path, _, _ in faces}:
+        raise DataError(f"{root} has no picture of {min(absent)}; it is incomplete: put the original there")
     return faces
 
 

@@ -26,7 +26,7 @@ SIDE = 100
 PARTS = ("train", "test")  # as the dataset is given out
 VALIDATION_SHARE = 0.1
 LABEL_FILE = "list_patition_label.txt"
-NAME = re.compile(r"(train|test)_\d+(_aligned)?\.(jpg|jpeg|png)", re.IGNORECASE)
+NAME = re.compile(r"(train|test)_(\d+)(_aligned)?\.(jpg|jpeg|png)", re.IGNORECASE)
 LABELS = {str(code): EXPRESSIONS.index(name) for code, name in enumerate(RAFDB_CODES, 1)}
 
 Labels = dict[Path, int]  # of each picture
@@ -53,7 +53,7 @@ def load_rafdb(split: str = "train", *, seed: int = 0, root: str | Path | None =
     root = find_root(RAFDB.folder, root)
     _, parts = _find(root)
     for part in PARTS:
-        warn_of_gaps(root / f"{part}_*", [int(path.name.split("_")[1]) for path in parts[part]])
+        warn_of_gaps(root / f"{part}_*", [int(NAME.fullmatch(path.name)[2]) for path in parts[part]])
     pictures, labels = zip(*_in_order(parts), strict=True)
     path = cached("rafdb", root, pictures, [("picture", "u1", (3, SIDE, SIDE))], lambda: _read(pictures))
     rows = _rows_of(split, torch.tensor(labels), len(parts["train"]), seed)
@@ -96,7 +96,7 @@ def _find(root: Path) -> tuple[str, dict[str, Labels]]:
         if (folder / "EmoLabel").is_dir() or (folder / "Image").is_dir():
             places = dict.fromkeys(PARTS, folder / "Image" / "aligned")
             return "official, Image/aligned with EmoLabel", _listed(folder / "EmoLabel" / LABEL_FILE, places)
-        if (folder / LABEL_FILE).is_file():
+        if (folder / LABEL_FILE).is_file() and all((folder / part).is_dir() for part in PARTS):
             return f"flat, train and test with {LABEL_FILE}", _listed(
                 folder / LABEL_FILE, {part: folder / part for part in PARTS}
             )
@@ -123,7 +123,7 @@ def _listed(file: Path, places: dict[str, Path]) -> dict[str, Labels]:
 
 
 def _kaggle(folder: Path) -> dict[str, Labels]:
-    parts, folder_of = {part: {} for part in PARTS}, {}
+    parts, numbered = {part: {} for part in PARTS}, {}
     for part in PARTS:
         codes = [path.name for path in list_folder(folder / part)]
         if sorted(codes) != sorted(LABELS):
@@ -135,9 +135,9 @@ def _kaggle(folder: Path) -> dict[str, Labels]:
                 match = NAME.fullmatch(path.name)
                 if not match or match[1] != part:
                     raise DataError(f"{path} is not named like {part}_00001_aligned.jpg; move it out of the dataset")
-                if path.name in folder_of:
-                    raise DataError(f"{path} has the name of a picture in {folder_of[path.name]}; keep one of them")
-                folder_of[path.name], parts[part][path] = path.parent, LABELS[code]
+                if (first := numbered.setdefault((part, int(match[2])), path)) != path:
+                    raise DataError(f"{path} has the number of {first}; keep one of them")
+                parts[part][path] = LABELS[code]
     return parts
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,13 +21,15 @@ WAY_OUT = "make room, or name another folder in FERVT_CACHE"
 def cache_folder() -> Path:
     """`$FERVT_CACHE`, else `fervt_lib` in the user's cache folder. Safe to delete: made again when needed."""
     if folder := os.environ.get("FERVT_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fervt_lib"
+        return Path(folder).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "fervt_lib"
 
 
 def open_table(path: Path) -> np.memmap:
-    """A table, memory-mapped: a page is read when a face on it is."""
-    return open_memmap(path, mode="r")
+    """A table, memory-mapped: a page is read when a face on it is. Raises DataError: it is gone, or damaged."""
+    if _is_whole(path):
+        return open_memmap(path, mode="r")
+    raise DataError(f"{path} is not the cache it was: the dataset has changed, or the cache was removed; load it again")
 
 
 def cached(
@@ -46,7 +49,7 @@ def cached(
     dtype = np.dtype(columns)
     stem = f"{name}-{_digest([str(root.resolve())])}"
     path = cache_folder() / f"{stem}-{_digest(_facts(sources, root))}.npy"
-    if not _is_whole(path, dtype):
+    if not _is_whole(path) or open_table(path).dtype != dtype:
         try:
             remove_abandoned(path.parent.glob(f".{stem}-*.part"))
             with written_whole(path, WAY_OUT) as part:
@@ -56,7 +59,8 @@ def cached(
         except FervtError as error:
             raise DataError(f"the cache {error}") from error
         for old in set(path.parent.glob(f"{stem}-*.npy")) - {path}:
-            old.unlink(missing_ok=True)
+            with suppress(OSError):  # another user's
+                old.unlink()
     return path
 
 
@@ -71,11 +75,11 @@ def _digest(texts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(texts).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
-def _is_whole(path: Path, dtype: np.dtype) -> bool:
+def _is_whole(path: Path) -> bool:
     try:
         stat = path.stat()
-        return _is_as_written(path, stat.st_ino, stat.st_size, stat.st_mtime_ns) and open_table(path).dtype == dtype
-    except (OSError, ValueError):  # not there, or damaged from outside: made again
+        return _is_as_written(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    except (OSError, ValueError):  # not there, empty, or another user's
         return False
 
 

@@ -1,6 +1,7 @@
 """Weights on disk, where they come from, and the builders that load them, in torchvision's manner."""
 
 import hashlib
+import json
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ..disk import CheckpointError, FervtError, check_choice, read_json, write_j
 from ..pictures import as_face
 from .fervt import FERVT, PRESETS
 
+PROMISE = {"checksum": "sha256"}  # metadata of a file with a checksum, so that a damaged name of it is noticed
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
@@ -47,14 +49,15 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: damaged or cut short ({error}); copy or train it again") from error
-    wanted = metadata.pop("sha256", None) or _record(path).get("sha256")
-    if wanted not in (None, _checksum(tensors, metadata)):
+    wanted = metadata.pop("sha256", PROMISE["checksum"] if PROMISE.items() <= metadata.items() else None)
+    if (wanted or _record(path).get("sha256")) not in (None, _checksum(tensors, metadata)):
         raise CheckpointError(f"{path}: damaged, its checksum is another; copy or train it again")
-    return tensors, metadata
+    return tensors, {name: text for name, text in metadata.items() if name not in PROMISE}
 
 
 def write_safetensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file with a checksum, whole or not at all."""
+    metadata = metadata | PROMISE
     with written_whole(Path(path)) as part:
         part.write_bytes(save(tensors, metadata | {"sha256": _checksum(tensors, metadata)}))
 
@@ -83,22 +86,34 @@ def save_weights(model: FERVT, path: str | Path, preset: str, meta: dict, varian
     path = Path(path)
     if path.suffix != ".safetensors":
         raise FervtError(f"{path}: the name of a file of weights ends in .safetensors")
-    while (inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None)) is not None:
+    while not isinstance(model, FERVT) and (
+        inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None)
+    ):
         model = inner
     state = model.state_dict()
     tensors = {name: (t.half() if t.is_floating_point() else t).cpu().contiguous() for name, t in state.items()}
     check_choice("preset", preset, PRESETS)
     _check_weights(path, tensors, None if variant else preset)
     built = {"preset": preset, "variant": variant}
+    try:
+        record = json.loads(json.dumps(meta | built))
+    except TypeError as error:
+        raise FervtError(f"the record of {path} is not JSON: {error}") from error
+    if not _is_record(record):
+        raise FervtError(f"the record of {path} must be that of a run: its recipe names the dataset")
     write_safetensors(path, tensors, built)
-    write_json(path.with_suffix(".json"), built | meta)
+    write_json(path.with_suffix(".json"), record)
 
 
 def _check_weights(path: Path, tensors: dict[str, Tensor], preset: str | None) -> None:
     """Raise CheckpointError unless all values are numbers that weights can have, and the tensors are the preset's."""
     for name, tensor in tensors.items():
-        is_number = tensor.is_floating_point() or tensor.dtype == torch.int64
-        if not is_number or not tensor.isfinite().all() or (name.endswith("running_var") and (tensor < 0).any()):
+        is_number = tensor.dtype in (torch.half, torch.bfloat16, torch.float32, torch.float64, torch.int64)
+        if (
+            not is_number
+            or not tensor.float().isfinite().all()
+            or (name.endswith("running_var") and (tensor < 0).any())
+        ):
             found = f"its {name} ({tensor.dtype}) has values that no weights have"
             raise CheckpointError(f"{path}: {found}, such as nan, infinity or a negative variance; train it again")
     if preset:
@@ -161,7 +176,7 @@ def _is_record(facts: object) -> bool:
     if not (isinstance(facts, dict) and isinstance(facts.get("recipe", {}), dict)):
         return False
     recipe, start = facts.get("recipe"), facts.get("start")
-    return (not recipe or "dataset" in recipe) and (not start or _is_record(start))
+    return (not recipe or isinstance(recipe.get("dataset"), str)) and (not start or _is_record(start))
 
 
 def fingerprint(path: Path) -> dict:
