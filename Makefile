@@ -10,7 +10,7 @@ ONE_THREAD = OMP_NUM_THREADS=1
 # The environment counts as made when this stamp is newer than the list of dependencies and names this folder:
 # that of a clone that was moved still points to the old place.
 STAMP = .venv/.installed
-NEW_ENOUGH = -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" * (sys.version_info < (3, 11)))'
+NEW_ENOUGH = -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif

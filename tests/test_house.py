@@ -3,6 +3,7 @@
 import ast
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -97,6 +98,8 @@ def test_an_old_python_is_refused_at_once_with_and_without_make(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode and "Python 3.11 or newer is needed" in done.stderr
         assert not (tmp_path / ".venv").exists()
+    check = re.search(r"^NEW_ENOUGH = (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert subprocess.run([sys.executable, *shlex.split(check)]).returncode == 0  # the Python that is there
 
 
 @pytest.mark.parametrize(("place", "is_made"), [("here", True), ("where the clone was", False)])
