@@ -17,22 +17,21 @@ from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, DistributedSampler, Subset
-from tqdm.auto import tqdm
+from torch.utils.data import Subset
 
-from .data import DATASETS, EXPRESSIONS, Augment, Faces, as_faces, checksum, load, repeat_rare, to_distribution
+from .data import DATASETS, EXPRESSIONS, Augment, Faces, as_faces, checksum, load, repeat_rare
 from .data.ckplus import FOLDS
 from .disk import MAX_SEED, CheckpointError, FervtError, check_choice, check_number
+from .engine import Engine, LossError, to_model_input
 from .evaluation import predict, score
 from .model import FERVT, PRESETS, load_weights, read_safetensors, save_weights, write_safetensors
-from .model.weights import fingerprint, to_side
+from .model.weights import fingerprint
 
+__all__ = ["LossError", "Recipe", "check_same_recipe", "choose_precision", "read_recipe", "to_model_input", "train"]
 CHECKPOINT, WEIGHTS, RECORD = "checkpoint.safetensors", "model.safetensors", "model.json"  # the files of a run
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # what a file system that knows no locks answers
 RANGES = {  # of a recipe's numbers, both ends included
@@ -47,10 +46,6 @@ RANGES = {  # of a recipe's numbers, both ends included
     "seed": (0, MAX_SEED),
 }
 RENAMED = {"average_decay": "ema_decay"}  # fields of recipes that earlier versions wrote
-
-
-class LossError(FervtError, FloatingPointError):
-    """The loss is not finite."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +137,13 @@ def train(
         for epoch in range(done, recipe.epochs):
             run.history.append(run.train_and_score(epoch))
             if on_epoch_end is not None:
-                on_epoch_end(epoch + 1, run.average.module)
+                on_epoch_end(epoch + 1, run.engine.average)
             run.save(epoch + 1)
         if done == recipe.epochs:
             accelerator.print(f"{folder}: this run is finished, its {done} epochs are done; nothing was trained")
         if done < recipe.epochs or not all((Path(folder) / name).is_file() for name in (WEIGHTS, RECORD)):
             run.export()
-    return run.average.module.eval()
+    return run.engine.average.requires_grad_(True)
 
 
 def _builder(recipe: Recipe, build: Callable[[], FERVT] | None) -> Callable[[], FERVT]:
@@ -195,93 +190,63 @@ class _Run:
     """The state of a run and how it goes to disk and comes back."""
 
     def __init__(self, recipe: Recipe, folder: Path, accelerator: Accelerator, sets, build, augment: Augment):
-        self.recipe, self.accelerator, self.augment, (faces, self.validation) = recipe, accelerator, augment, sets
+        self.recipe, self.accelerator, (faces, self.validation) = recipe, accelerator, sets
         if not len(self.validation):
             raise FervtError("there are no validation faces, on which every epoch is scored")
         self.checkpoint, self.weights = folder / CHECKPOINT, folder / WEIGHTS
-        faces = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
+        rows = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed)).indices
         torch.manual_seed(recipe.seed)
         model = build().to(memory_format=torch.channels_last)
-        model.to(accelerator.device)
-        # use_buffers: BatchNorm's statistics are averaged like the weights that they belong to.
-        self.average = AveragedModel(model, multi_avg_fn=partial(_ema, decay=recipe.ema_decay), use_buffers=True)
-        # With one replica this sampler is torch's way to shuffle by (seed, epoch); accelerate shares out its batches.
-        sampler = DistributedSampler(faces, 1, 0, shuffle=True, seed=recipe.seed)
-        loader = DataLoader(faces, recipe.batch_size, sampler=sampler, drop_last=True)
-        optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.peak_lr, fused=True)
-        self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
-        if not len(self.loader):
-            raise FervtError(f"{len(faces)} faces make no batch of {recipe.batch_size}: lower batch_size")
-        self.schedule = _schedule(recipe, self.optimizer.optimizer, steps=recipe.epochs * len(self.loader))
-        self.history: list[dict] = []
+        self.augmentation, self.history = _described(augment), []
         self.start = fingerprint(Path(recipe.start)) if recipe.start else None
-        self.augmentation = _described(augment)
         self.fingerprint = dict(zip(("faces", "validation faces"), map(checksum, sets), strict=True))
         self.fingerprint |= {"augmentation": self.augmentation, "model": _structure(model)}
         self.fingerprint |= {"number of processes": accelerator.num_processes}
+        self.engine = Engine(recipe, accelerator, model.to(accelerator.device), faces, torch.tensor(rows), augment)
 
     def train_and_score(self, epoch: int) -> dict:
         """One epoch and the averaged model's scores after it, as the record tells them."""
         start = time.perf_counter()
-        loss = self.epoch(epoch)
+        loss = self.engine.epoch(epoch)
         seconds = time.perf_counter() - start
-        with self.accelerator.autocast():
-            scores = score(predict(self.average.module, self.validation, mirror=False), self.validation.labels)
+        scores = score(self._answers(), self.validation.labels)
         self.accelerator.print(
             f"epoch {epoch + 1}/{self.recipe.epochs}: loss {loss:.4f}, validation {100 * scores['accuracy']:.2f} %, "
-            f"macro-F1 {scores['macro_f1']:.3f}, {len(self.loader.dataset) / seconds:.0f} faces/s"
+            f"macro-F1 {scores['macro_f1']:.3f}, {len(self.engine.rows) / seconds:.0f} faces/s"
         )
         return {"epoch": epoch + 1, "loss": round(loss, 4), "seconds": round(seconds, 1), "validation": scores}
 
-    def epoch(self, epoch: int) -> float:
-        """One pass over the training faces; returns the mean loss. Its random numbers come from seed and epoch."""
-        self.loader.set_epoch(epoch)  # accelerate counts epochs itself, from 0 after a resume, unless told
-        seed = 1000 * self.recipe.seed + epoch + 10**6 * self.accelerator.process_index
-        torch.manual_seed(seed)
-        generator = torch.Generator().manual_seed(seed)
-        self.model.train()
-        total = 0.0
-        bar = tqdm(self.loader, desc=f"epoch {epoch + 1}", leave=False, disable=not self.accelerator.is_main_process)
-        for images, votes in bar:
-            total += self.step(images, votes, generator)
-        return total / len(self.loader)
-
-    def step(self, images: Tensor, votes: Tensor, generator: torch.Generator) -> float:
-        """One update from uint8 images `(b, c, h, w)` and votes `(b, 8)`; returns the loss."""
-        x = to_model_input(self.augment(images, generator), self.average.module.side)
-        targets = to_distribution(votes) if self.recipe.targets == "votes" else votes.argmax(dim=1)
-        loss = F.cross_entropy(self.model(x), targets)
-        value = loss.item()
-        if not math.isfinite(value):
-            at = f"step {self.schedule.last_epoch + 1}: the loss is {value}"
-            lr = self.schedule.get_last_lr()[0]
-            raise LossError(f"{at} at learning rate {lr:.2e}; lower peak_lr, or use precision 'no'")
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.schedule.step()
-        self.average.update_parameters(self.accelerator.unwrap_model(self.model))
-        return value
+    def _answers(self) -> Tensor:
+        """The averaged model's probabilities `(n, 8)` of the validation faces, shared out among the processes."""
+        n, many, model = len(self.validation), self.accelerator.num_processes, self.engine.average
+        if many > 1:
+            for buffer in model.buffers():  # each process has moved BatchNorm's statistics by its own batches
+                torch.distributed.broadcast(buffer, src=0)
+        mine = torch.arange(self.accelerator.process_index, n + -n % many, many) % n  # the first again, to fill up
+        with self.accelerator.autocast():
+            answers = predict(model, self.validation if many == 1 else self.validation.take(mine), mirror=False)
+        every = self.accelerator.gather(answers.to(self.accelerator.device)).cpu()  # process by process
+        return every.view(many, -1, every.shape[1]).transpose(0, 1).flatten(0, 1)[:n]
 
     def save(self, epochs_done: int) -> None:
         if not self.accelerator.is_main_process:
             return
-        state = self.optimizer.state_dict()
-        tensors = dict(_prefixed("model", self.accelerator.unwrap_model(self.model).state_dict()))
-        tensors |= _prefixed("average", self.average.state_dict())
-        for index, values in state["state"].items():
+        engine = self.engine
+        tensors = dict(_prefixed("model", engine.inner.state_dict()))
+        tensors |= _prefixed("average", engine.average.state_dict())
+        for index, values in engine.optimizer.state_dict()["state"].items():
             tensors |= _prefixed(f"optimizer.{index}", values)
         facts = {
             "recipe": asdict(self.recipe),
             "fingerprint": self.fingerprint,
             "epochs_done": epochs_done,
-            "schedule": {k: v for k, v in self.schedule.state_dict().items() if not callable(v)},
-            "groups": state["param_groups"],
+            "schedule": {k: v for k, v in engine.schedule.state_dict().items() if not callable(v)},
             "history": self.history,
             "start": self.start,
         }
-        write_safetensors(self.checkpoint, tensors, {name: json.dumps(value) for name, value in facts.items()})
+        write_safetensors(
+            self.checkpoint, tensors, {name: json.dumps(value, default=float) for name, value in facts.items()}
+        )
 
     def resume(self) -> int:
         """Take up the folder's checkpoint, if there is one; returns the number of epochs already done."""
@@ -296,12 +261,14 @@ class _Run:
         if other := [name for name, value in self.fingerprint.items() if facts["fingerprint"][name] != value]:
             way_out = "go on with the same, or choose another folder"
             raise CheckpointError(f"{self.checkpoint} comes from a run with other {', '.join(other)}: {way_out}")
-        self.accelerator.unwrap_model(self.model).load_state_dict(_without_prefix("model.", tensors))
-        self.average.load_state_dict(_without_prefix("average.", tensors))
-        params = [p for group in self.optimizer.param_groups for p in group["params"]]
+        engine = self.engine
+        engine.inner.load_state_dict(_without_prefix("model.", tensors))
+        engine.average.load_state_dict(_without_prefix("average.", tensors))
+        params = [p for group in engine.optimizer.param_groups for p in group["params"]]
         state = {i: _laid_out_as(p, _without_prefix(f"optimizer.{i}.", tensors)) for i, p in enumerate(params)}
-        self.optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
-        self.schedule.load_state_dict(facts["schedule"])
+        engine.optimizer.load_state_dict(engine.optimizer.state_dict() | {"state": state})
+        engine.schedule.load_state_dict(facts["schedule"])
+        engine.set_rates(engine.schedule.get_last_lr())
         self.history, self.start = facts["history"], facts.get("start")
         return facts["epochs_done"]
 
@@ -319,7 +286,7 @@ class _Run:
             "seconds": round(sum(entry["seconds"] for entry in self.history)),
             "history": self.history,
         }
-        save_weights(self.average.module, self.weights, self.recipe.preset, facts, self.recipe.variant)
+        save_weights(self.engine.average, self.weights, self.recipe.preset, facts, self.recipe.variant)
 
 
 def _described(augment: Augment) -> dict:
@@ -340,22 +307,6 @@ def check_same_recipe(file: Path, found: dict, recipe: Recipe) -> None:
         )
 
 
-def _ema(averages: list[Tensor], currents: list[Tensor], done: Tensor, decay: float) -> None:
-    # a young average would be mostly the random weights it began with, so its decay grows with the steps done
-    get_ema_multi_avg_fn(min(decay, (1 + int(done)) / (10 + int(done))))(averages, currents, done)
-
-
-def to_model_input(x: Tensor, side: int) -> Tensor:
-    """Augmented float faces in [0, 1] as the model's 3 channels of side² pixels, channels last."""
-    return to_side(side)(x).contiguous(memory_format=torch.channels_last)
-
-
-def _schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    if recipe.schedule == "constant":
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=steps)
-
-
 def _structure(model: nn.Module) -> str:
     """A checksum of a model before its training: its parts, their settings, its tensors and which of them learn."""
     facts = [(name, p.requires_grad) for name, p in model.named_parameters()]
@@ -365,12 +316,6 @@ def _structure(model: nn.Module) -> str:
         settings = {key: value for key, value in plain.items() if key != "training" and key[0] != "_"}
         facts.append((name, type(part).__qualname__, settings))
     return hashlib.sha256(repr(facts).encode()).hexdigest()
-
-
-def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Weight decay for matrices and kernels; none for biases and normalisation."""
-    matrices, others = ([p for p in model.parameters() if (p.ndim > 1) == many] for many in (True, False))
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
 def choose_precision(name: str) -> str:

@@ -18,9 +18,10 @@ from trees import fail, state_of
 
 from fervt_lib import CheckpointError, FervtError, cli
 from fervt_lib.data import Augment, Faces
+from fervt_lib.engine import Engine
 from fervt_lib.evaluation import predict
 from fervt_lib.model import FERVT, PRESETS, load_weights, read_safetensors, write_safetensors
-from fervt_lib.training import LossError, Recipe, _Run, read_recipe, to_model_input, train
+from fervt_lib.training import LossError, Recipe, read_recipe, to_model_input, train
 
 RECIPE = Recipe(dataset="random", preset="tiny", epochs=3, batch_size=32, precision="no")  # 3 steps an epoch
 
@@ -69,17 +70,17 @@ def unbroken(folder):
 KILLED_MID_EPOCH = """
 import os, signal, sys
 from pathlib import Path
-from fervt_lib.training import _Run
+from fervt_lib.engine import Engine
 from test_training import run
 
-step, steps = _Run.step, []
+step, steps = Engine._step, []
 def step_or_die(self, *arguments):
     steps.append(1)
     if len(steps) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return step(self, *arguments)
 
-_Run.step = step_or_die
+Engine._step = step_or_die
 run(Path(sys.argv[1]))
 """
 
@@ -153,7 +154,7 @@ def test_a_second_process_in_the_folder_is_refused_and_leaves_the_first_alone(tm
 
 @pytest.mark.parametrize("name", ["", "checkpoint.safetensors", "model.safetensors", "model.json"])
 def test_a_folder_that_cannot_hold_the_run_is_refused_before_the_first_epoch(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(_Run, "step", lambda *_: pytest.fail("it has begun to train"))
+    monkeypatch.setattr(Engine, "_step", lambda *_: pytest.fail("it has begun to train"))
     folder = tmp_path / "run"
     (folder / name).mkdir(parents=True) if name else folder.write_text("a file")
     with pytest.raises(FervtError, match=f"{folder} cannot hold a run .*; choose another folder"):
@@ -245,7 +246,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkp
     short_run(tmp_path)
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
     monkeypatch.setattr("fervt_lib.training._Run.resume", lambda self: 0)
-    monkeypatch.setattr("fervt_lib.training.to_distribution", lambda votes: votes / 0.0)
+    monkeypatch.setattr("fervt_lib.engine.to_distribution", lambda votes: votes / 0.0)
     with pytest.raises(LossError, match="step 1: "):
         short_run(tmp_path)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
@@ -281,13 +282,13 @@ def test_a_choice_that_does_not_exist_is_refused_when_the_recipe_is_made(wrong):
 
 
 def test_a_constant_schedule_keeps_the_rate_and_one_cycle_does_not(tmp_path, monkeypatch):
-    used, step = [], _Run.step
+    used, step = [], Engine._step
 
     def noted(self, *arguments):
         used.extend({group["lr"] for group in self.optimizer.param_groups})
         return step(self, *arguments)
 
-    monkeypatch.setattr(_Run, "step", noted)
+    monkeypatch.setattr(Engine, "_step", noted)
     for schedule in ("constant", "one-cycle"):
         run(tmp_path / schedule, schedule=schedule, peak_lr=3e-4, epochs=1)
     assert used[:3] == [3e-4] * 3
@@ -337,7 +338,7 @@ class Black(Augment):
 
 def test_an_augmentation_of_your_own_is_used_and_recorded(tmp_path, monkeypatch):
     seen, made = [], to_model_input
-    monkeypatch.setattr("fervt_lib.training.to_model_input", lambda x, side: seen.append(x.any()) or made(x, side))
+    monkeypatch.setattr("fervt_lib.engine.to_model_input", lambda x, side: seen.append(x.any()) or made(x, side))
     run(tmp_path, hooks={"augment": Black(flip=0.25)})
     assert len(seen) == 9 and not any(seen)
     recorded = json.loads((tmp_path / "model.json").read_text())["augmentation"]

@@ -47,20 +47,25 @@ class Augment:
         for name, strength in asdict(self).items():
             check_number(name, strength, 0, 180 if name == "degrees" else 1)
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """The random numbers `(count, 14)` in [0, 1) that decide how each of so many faces is changed."""
+        return torch.cat([torch.rand(count, 10, generator=generator), torch.rand(count, 4, generator=generator)], 1)
+
+    def __call__(self, images: Tensor, draws: torch.Generator | Tensor) -> Tensor:
         """uint8 `(b, c, h, w)` to changed float32 in [0, 1] of the same shape.
 
-        `generator` is a CPU generator whatever the images' device, so that a seed means the same faces everywhere.
+        Args:
+            draws: what `draw` gives, on the images' device; or a CPU generator for it, whatever that device, so that a
+                seed means the same faces everywhere.
         """
         if images.dtype != torch.uint8 or images.ndim != 4:
             found = f"{tuple(images.shape)}, {images.dtype}"
             raise FervtError(f"faces {found}: give them as they were read, (b, c, h, w) in uint8 from 0 to 255")
-        b = len(images)
-        draws = torch.rand(b, 10, generator=generator).to(images.device)
+        if isinstance(draws, torch.Generator):
+            draws = self.draw(len(images), draws).to(images.device)
         x = self._move(images.float() / 255, draws[:, :5] * 2 - 1)
         x = self._light(x, draws[:, 5:7] * 2 - 1)
-        rectangles = torch.rand(b, 4, generator=generator).to(images.device)
-        return self._erase(x, draws[:, 7] < self.erase, rectangles)
+        return self._erase(x, draws[:, 7] < self.erase, draws[:, 10:])
 
     def _move(self, x: Tensor, draws: Tensor) -> Tensor:
         """Mirror, rotate, zoom and shift in one resampling. draws: `(b, 5)` in [-1, 1]."""

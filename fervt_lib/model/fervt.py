@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet34_Weights
-from torchvision.transforms.v2.functional import normalize
 
 from ..disk import FervtError
 from .backbone import CompactPyramid, Pyramid, ResNet34Pyramid
@@ -54,6 +54,8 @@ class FERVT(nn.Module):
         self.grid_attention = GridWiseAttention(grid)
         self.fusion = Fusion()
         self.backbone = backbone
+        for name, values in {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}.items():  # on the device, not in the file
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.tokens = tokens
         self.transformer = VisualTransformer(sum(tokens.cells), tokens.dim, layers, heads, ffn, classes, drop_path)
 
@@ -66,7 +68,7 @@ class FERVT(nn.Module):
             )
         attended, region_weights = self.grid_attention(x)
         fused = self.fusion(x, attended)  # (b, 3, H, W) in (0, 1)
-        pyramid = self.backbone(normalize(fused, IMAGENET_MEAN, IMAGENET_STD))
+        pyramid = self.backbone((fused - self.mean) / self.std)
         logits, attention = self.transformer(self.tokens(pyramid))
         return Trace(logits, region_weights, fused, pyramid, attention)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ def face_transforms(side: int) -> v2.Compose:
     return v2.Compose([as_face, to_side(side)])
 
 
+@lru_cache
 def to_side(side: int) -> v2.Compose:
     """`face_transforms` for faces that need no check, which would wait for a GPU."""
     gray, resized = v2.Grayscale(num_output_channels=3), v2.Resize((side, side), antialias=True)
