@@ -81,6 +81,9 @@ class LinearHead(nn.Module):
         """`(b, channels)` to logits `(b, classes)` and no attention."""
         return self.head(x), []
 
+    def logits(self, x: Tensor) -> Tensor:
+        return self.head(x)
+
 
 def equal_weights(model: FERVT) -> FERVT:
     model.grid_attention = EqualWeights(model.grid_attention.grid)

@@ -140,6 +140,9 @@ class DroppedAttention(MultiHeadAttention):
         weights = self.dropout((q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1))  # (b, heads, query, key)
         return self.out(rearrange(weights.to(v.dtype) @ v, "b heads t d -> b t (heads d)")), weights
 
+    def of_first(self, x: Tensor) -> Tensor:
+        return self(x)[0][:, :1]
+
 
 @dataclass(frozen=True)
 class UpsideDown(Augment):

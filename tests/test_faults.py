@@ -65,7 +65,7 @@ def test_a_dense_split_mixes_all_of_a_region_and_nothing_beyond():
     torch.testing.assert_close(split(x), x)
     # and it stands before the extractor
     sound, spoilt, x = tiny().grid_attention, tiny(faults.dense_split).grid_attention, torch.rand(2, 3, 48, 48)
-    assert torch.equal(spoilt(x)[1], region_weights(sound.extract(spoilt.extract[0](x)), 4))
+    torch.testing.assert_close(spoilt(x)[1], region_weights(sound.extract(spoilt.extract[0](x)), 4))
 
 
 def test_a_fixed_scale_divides_by_56_whatever_the_width():

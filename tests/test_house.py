@@ -23,12 +23,8 @@ PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image"}  # where the import ha
 # What each layer of the library, and each package beside it, may import from the others.
 LAYERS = {"drawn_faces": "", "disk": "", "pictures": "disk", "plots": "", "widgets": ""}
 LAYERS |= {"data": "disk pictures drawn_faces", "model": "disk pictures"}
-LAYERS |= {
-    "engine": "disk data model",
-    "evaluation": "disk data model",
-    "explain": "disk data model",
-    "training": "disk data model evaluation engine",
-}
+LAYERS |= {name: "disk data model" for name in ("engine", "evaluation", "explain")}
+LAYERS |= {"training": "disk data model evaluation engine", "benchmark": "disk data model engine training"}
 LAYERS |= {"cli": "disk data model evaluation explain training", "__main__": "cli", "__init__": "disk model"}
 LAYERS |= {"fervt_course": f"fervt_lib {LAYERS['cli']}"}
 # The library where nothing is installed that only the course or the command line brings.

@@ -1,5 +1,6 @@
 """The model's parts equal slow or foreign versions of themselves; both presets keep their promises."""
 
+import copy
 from urllib.error import URLError
 
 import pytest
@@ -103,6 +104,23 @@ def test_attention_equals_torchs_own_under_the_same_weights():
     torch.testing.assert_close(weights, expected_weights)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_extractor_is_its_parts_one_after_the_other(layout):
+    folded = GridWiseAttention(4).extract.to(torch.float64)
+    plain = nn.Sequential(*copy.deepcopy(folded))
+    for is_training in (True, True, False):
+        x = torch.rand(6, 3, 8, 12, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+        y = x.detach().clone().requires_grad_()
+        found, wanted = folded.train(is_training)(x), plain.train(is_training)(y)
+        torch.testing.assert_close(found, wanted)
+        found.square().sum().backward(), wanted.square().sum().backward()
+        torch.testing.assert_close(x.grad, y.grad)
+    for one, other in zip(folded.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+    for name, buffer in folded.named_buffers():  # the running statistics
+        torch.testing.assert_close(buffer, plain.get_buffer(name))
+
+
 # --- presets -----------------------------------------------------------------------------------------------------
 
 
@@ -110,7 +128,7 @@ def check_trace(model: nn.Module, side: int, tokens: int, layers: int, heads: in
     x = torch.rand(2, 3, side, side)
     with torch.inference_mode():
         trace = model.eval().trace(x)
-        assert torch.equal(model(x), trace.logits)
+        torch.testing.assert_close(model(x), trace.logits)
     assert trace.logits.shape == (2, 8) and trace.region_weights.shape == (2, 16, 3)
     assert trace.fused.shape == x.shape and trace.fused.min() > 0 and trace.fused.max() < 1
     assert [tuple(a.shape) for a in trace.attention] == [(2, heads, 1 + tokens, 1 + tokens)] * layers

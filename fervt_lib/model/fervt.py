@@ -61,6 +61,16 @@ class FERVT(nn.Module):
 
     def trace(self, x: Tensor) -> Trace:
         """Faces `(b, 3, H, W)` in [0, 1] to logits, attention and feature maps, all of one pass."""
+        region_weights, fused, pyramid = self._see(x)
+        logits, attention = self.transformer(self.tokens(pyramid))
+        return Trace(logits, region_weights, fused, pyramid, attention)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Faces `(b, 3, H, W)` in [0, 1] to logits `(b, classes)`; those of `trace`, but for rounding."""
+        return self.transformer.logits(self.tokens(self._see(x)[-1]))
+
+    def _see(self, x: Tensor) -> tuple[Tensor, Tensor, Pyramid]:
+        """Faces to region weights, the fused image and the pyramid."""
         if x.shape[1:] != (3, self.side, self.side):
             raise FervtError(
                 f"faces {tuple(x.shape)}: this model takes (b, 3, {self.side}, {self.side}), "
@@ -68,13 +78,7 @@ class FERVT(nn.Module):
             )
         attended, region_weights = self.grid_attention(x)
         fused = self.fusion(x, attended)  # (b, 3, H, W) in (0, 1)
-        pyramid = self.backbone((fused - self.mean) / self.std)
-        logits, attention = self.transformer(self.tokens(pyramid))
-        return Trace(logits, region_weights, fused, pyramid, attention)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Faces `(b, 3, H, W)` in [0, 1] to logits `(b, classes)`."""
-        return self.trace(x).logits
+        return region_weights, fused, self.backbone((fused - self.mean) / self.std)
 
 
 # --- presets ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The visual transformer: a class token, learned positions, a pre-norm encoder and a linear head."""
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
@@ -24,6 +25,16 @@ class MultiHeadAttention(nn.Module):
         mixed = rearrange(weights.to(v.dtype) @ v, "b heads t d -> b t (heads d)")
         return self.out(mixed), weights
 
+    def of_first(self, x: Tensor) -> Tensor:
+        """Tokens `(b, t, dim)` to the first of those that `forward` gives, `(b, 1, dim)`: only this one asks."""
+        dim = x.shape[-1]
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = rearrange(F.linear(x[:, :1], weight[:dim], bias[:dim]), "b t (heads d) -> b heads t d", heads=self.heads)
+        both = F.linear(x, weight[dim:], bias[dim:])
+        k, v = rearrange(both, "b t (two heads d) -> two b heads t d", two=2, heads=self.heads)
+        weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)  # (b, heads, 1, key)
+        return self.out(rearrange(weights.to(v.dtype) @ v, "b heads t d -> b t (heads d)"))
+
 
 class EncoderLayer(nn.Module):
     """Pre-norm attention and feed-forward network, each on a residual path that stochastic depth may skip.
@@ -45,6 +56,11 @@ class EncoderLayer(nn.Module):
         x = x + self.drop_path(mixed)
         return x + self.drop_path(self.ffn(self.norm2(x))), weights
 
+    def of_first(self, x: Tensor) -> Tensor:
+        """Tokens `(b, t, dim)` to the first of those that `forward` gives, `(b, 1, dim)`."""
+        x = x[:, :1] + self.drop_path(self.attention.of_first(self.norm1(x)))
+        return x + self.drop_path(self.ffn(self.norm2(x)))
+
 
 class VisualTransformer(nn.Module):
     """Encoder and head. Token 0 is the class token, whose last state is what the head reads."""
@@ -61,9 +77,18 @@ class VisualTransformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Tokens `(b, t, dim)` to logits `(b, classes)` and each layer's weights `(b, heads, 1 + t, 1 + t)`."""
-        x = torch.cat([self.cls.expand(tokens.shape[0], -1, -1), tokens], dim=1) + self.positions
-        attention = []
+        x, attention = self._embed(tokens), []
         for layer in self.layers:
             x, weights = layer(x)
             attention.append(weights)
         return self.head(self.norm(x[:, 0])), attention
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """The same logits `(b, classes)`, faster: of the last layer the head reads the class token alone."""
+        x = self._embed(tokens)
+        for layer in self.layers[:-1]:
+            x, _ = layer(x)
+        return self.head(self.norm(self.layers[-1].of_first(x)[:, 0]))
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        return torch.cat([self.cls.expand(tokens.shape[0], -1, -1), tokens], dim=1) + self.positions
