@@ -1,6 +1,7 @@
 # make lab        set up and open the course        make lab ARGS=--no-browser   the same as a server
 # make test       set up and run every test         make notebooks               run and normalise the notebooks
 # make env        set up only                       make notebooks ARGS=--check  run them, write nothing, compare
+# make test-gpu   the tests that need CUDA
 PYTHON ?= python3
 
 # Stored outputs come from the drawn faces, whatever a user has put below data/: this folder does not exist.
@@ -17,7 +18,7 @@ endif
 # JupyterLab asks on its first start whether it may fetch news: it may not.
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
-.PHONY: env lab test notebooks
+.PHONY: env lab test test-gpu notebooks
 
 env: $(STAMP)
 
@@ -41,7 +42,10 @@ test: $(STAMP)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/python scripts/notebooks.py --check-form
-	$(ONE_THREAD) .venv/bin/python -m pytest tests --ignore=tests/browser -n 2 --dist loadfile -rs $(LIBRARY_ARGS)
+	$(ONE_THREAD) .venv/bin/python -m pytest tests --ignore=tests/browser --ignore=tests/gpu -n 2 --dist loadfile -rs $(LIBRARY_ARGS)
 	$(DRAWN_ONLY) $(ONE_THREAD) .venv/bin/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=900 notebooks
 	$(DRAWN_ONLY) .venv/bin/python -m pytest tests/browser -rs $(BROWSER_ARGS)
+
+test-gpu: $(STAMP)
+	.venv/bin/python -m pytest tests/gpu -rs

@@ -10,9 +10,11 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch.utils.data import Subset
 from trees import fail, state_of
 
@@ -34,9 +36,12 @@ def random_faces(count: int = 96) -> Faces:
     return Faces(images, votes, torch.nn.functional.pad(votes, (0, 2)), torch.arange(count), "random")
 
 
-def run(folder: Path, *, hooks: dict | None = None, **changes) -> dict[str, torch.Tensor]:
+def run(
+    folder: Path, *, hooks: dict | None = None, validation: Faces | None = None, **changes
+) -> dict[str, torch.Tensor]:
     """The weights of a run; hooks: build, augment, on_epoch_end."""
-    return train(replace(RECIPE, **changes), folder, random_faces(), random_faces(16), **hooks or {}).state_dict()
+    sets = random_faces(), random_faces(16) if validation is None else validation
+    return train(replace(RECIPE, **changes), folder, *sets, **hooks or {}).state_dict()
 
 
 def short_run(folder: Path, **changes) -> dict[str, torch.Tensor]:
@@ -362,15 +367,30 @@ def test_a_run_can_go_on_from_the_weights_of_another(unbroken, folder, tmp_path)
         run(tmp_path / "nowhere", start=str(tmp_path / "nowhere.safetensors"))
 
 
+def test_several_processes_share_out_what_one_would_see():
+    def plan(processes: int, index: int, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        accelerator = Mock(wraps=Accelerator(cpu=True), num_processes=processes, process_index=index)
+        accelerator.device, accelerator.prepare = torch.device("cpu"), lambda *parts: parts
+        accelerator.unwrap_model = lambda model: model
+        recipe, faces = replace(RECIPE, batch_size=batch_size), random_faces()
+        engine = Engine(recipe, accelerator, PRESETS["tiny"](), faces, torch.arange(96), Augment())
+        return engine._plan(1, torch.Generator().manual_seed(5))
+
+    alone, both = plan(1, 0, 32), [plan(2, index, 16) for index in (0, 1)]
+    for one, parts in zip(alone, zip(*both, strict=True), strict=True):
+        assert torch.equal(one, torch.cat(parts, dim=1))
+    assert sorted(alone[0].flatten().tolist()) == list(range(96))
+
+
 TWO_PROCESSES = """
 import os, sys
 from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[2])
-from test_training import run
+from test_training import random_faces, run
 
 folder = Path(sys.argv[1])
-torch.save(run(folder, epochs=1, batch_size=16), folder / f"rank{os.environ['RANK']}.pt")
+torch.save(run(folder, epochs=2, batch_size=16, validation=random_faces(17)), folder / f"rank{os.environ['RANK']}.pt")
 """
 
 
@@ -383,9 +403,14 @@ def test_two_processes_end_with_the_same_weights(tmp_path):
     first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
     # Each rank's last batch moves its own BatchNorm statistics; rank 0's are the ones that are saved.
     assert all(name.rsplit(".")[-1] in ("running_mean", "running_var") for name in differing(first, second))
-    assert json.loads((tmp_path / "model.json").read_text())["hardware"].startswith("2 ×")
+    facts = json.loads((tmp_path / "model.json").read_text())
+    assert facts["hardware"].startswith("2 ×") and facts["history"][0]["validation"]["faces"] == 17
+    run(tmp_path / "alone", epochs=2, batch_size=32, validation=random_faces(17))
+    history = json.loads((tmp_path / "alone" / "model.json").read_text())["history"]
+    for found, wanted in zip(facts["history"], history, strict=True):  # BatchNorm sees half as many faces at a time
+        assert found["loss"] == pytest.approx(wanted["loss"], abs=0.2)
     with pytest.raises(CheckpointError, match="comes from a run with other number of processes"):
-        run(tmp_path, epochs=1, batch_size=16)
+        run(tmp_path, epochs=2, batch_size=16, validation=random_faces(17))
 
 
 # --- the command -------------------------------------------------------------------------------------------------
