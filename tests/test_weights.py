@@ -16,10 +16,11 @@ from torch.optim.swa_utils import AveragedModel
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 import fervt_lib
+from fervt_course.records import RESULTS
 from fervt_lib import CheckpointError, FERVT_Compact_Weights, FervtError, fervt_compact, fervt_paper
 from fervt_lib.data import EXPRESSIONS, load
-from fervt_lib.evaluation import apply_temperature, predict, score
-from fervt_lib.model import load_weights, read_provenance, save_weights, write_safetensors
+from fervt_lib.evaluation import apply_temperature, fit_temperature, predict, score
+from fervt_lib.model import load_weights, read_provenance, read_safetensors, save_weights, write_safetensors
 
 
 @pytest.fixture
@@ -271,3 +272,16 @@ def check_promises(name: str) -> None:
 
 def test_shipped_drawn_weights_score_what_they_promise():
     check_promises("drawn")
+
+
+def test_the_stored_answers_are_those_of_the_shipped_weights():
+    answers, meta = read_safetensors(RESULTS / "ferplus-answers.safetensors")[0], FERVT_Compact_Weights.FERPLUS.meta
+    validation, test = (
+        (answers[f"{split}.probabilities"].float(), answers[f"{split}.labels"].long())
+        for split in ("validation", "test")
+    )
+    found, promised = score(*test), meta["test"]["majority"]
+    assert all(
+        found[name] == pytest.approx(promised[name], abs=2e-3) for name in ("faces", "accuracy", "macro_f1", "ece")
+    )
+    assert fit_temperature(*validation) == pytest.approx(meta["calibration"]["temperature"], abs=2e-3)
