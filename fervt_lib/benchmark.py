@@ -207,7 +207,7 @@ def benchmark(
     facts |= {"precision": bench.precision, "matmul FLOP/s": round(rate), "rows": rows, "ratios": ratios(rows)}
     write_json(out, facts)
     print(f"{facts['device']}, torch {facts['torch']}: {rate / 1e12:.2f} TFLOP/s in a matrix product")
-    print(pd.DataFrame(rows).fillna("").to_string(index=False))
+    print(pd.DataFrame(rows).astype(object).fillna("").to_string(index=False))
     print("\n".join(f"{name}: {ratio}" for name, ratio in facts["ratios"].items()), f"written: {out}", sep="\n")
 
 

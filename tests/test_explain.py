@@ -168,7 +168,7 @@ WRONG = {
     "heat that is no number": {"heat": HEAT * torch.nan},
     "no steps": {"steps": 0},
     "heat of numpy": {"heat": HEAT.numpy()},
-    "a class that is none": {"target": 2},
+    "no such class": {"target": 2},
     "a class from the end": {"target": -1},
 }
 

@@ -38,7 +38,7 @@ def write_fer2013(root: Path, layout: str) -> None:
             / f"{usage}_{row if row is not None else 10 + len(name) + ord(name[1])}.png"
         )
         path.parent.mkdir(parents=True, exist_ok=True)
-        # every folder holds a picture of each usage; those that are none of the eight are black
+        # every folder holds a picture of each usage; all but the eight are black
         (Image.new("L", (48, 48)) if row is None else Image.fromarray(PIXELS[row])).save(path)
     if layout == "folders":
         return
