@@ -69,7 +69,7 @@ class Augment:
 
     def _move(self, x: Tensor, draws: Tensor) -> Tensor:
         """Mirror, rotate, zoom and shift in one resampling. draws: `(b, 5)` in [-1, 1]."""
-        mirror = torch.where(draws[:, 0] < 2 * self.flip - 1, -1.0, 1.0)
+        mirror = 1 - 2 * (draws[:, 0] < 2 * self.flip - 1).float()  # -1 or 1, without a number from the CPU
         angle = torch.deg2rad(self.degrees * draws[:, 1])
         size = 1 + self.zoom * draws[:, 2]
         cos, sin = size * angle.cos(), size * angle.sin()
