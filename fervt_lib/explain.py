@@ -25,7 +25,8 @@ def _check(name: str, tensor: Tensor, shape: tuple[int | None, ...], dtype: torc
 @contextmanager
 def _evaluating(model: Callable) -> Iterator[None]:
     """The model in eval mode, without gradients; afterwards every part of it is in the mode it was in."""
-    modes = {module: module.training for module in getattr(model, "modules", tuple)()}
+    owner = getattr(model, "__self__", model)  # of a bound method, such as model.forward
+    modes = {module: module.training for module in (owner.modules() if isinstance(owner, nn.Module) else ())}
     for module in modes:
         module.training = False
     try:
@@ -125,8 +126,15 @@ def _curve(
     """Probabilities `(steps + 1,)` for mixtures of face and fill, in which the hottest pixels change first."""
     _check("heat", heat, (None, None))
     _check("x, one face,", x, (None, *heat.shape))
-    check_number("steps", operator.index(steps), 1, heat.numel())
-    filled = (x.mean(dim=(1, 2), keepdim=True) if fill is None else fill).expand_as(x)
+    steps, target = operator.index(steps), operator.index(target)
+    check_number("steps", steps, 1, heat.numel())
+    if not x.is_floating_point():
+        raise FervtError(f"x, one face, is {x.dtype}: give floats from 0 to 1")
+    try:
+        filled = (x.mean(dim=(1, 2), keepdim=True) if fill is None else fill).expand_as(x)
+    except (AttributeError, RuntimeError) as error:
+        raise FervtError(f"fill: give a tensor that fits {tuple(x.shape)} ({error})") from error
+    _check("fill", filled, x.shape)
     hot, cold = (filled, x) if deletes else (x, filled)
     order = heat.flatten().argsort(descending=True, stable=True)
     rank = order.argsort().reshape(heat.shape)  # 0 is the hottest pixel
@@ -134,5 +142,5 @@ def _curve(
     taken = rank < count[:, None, None]  # (steps + 1, h, w)
     with _evaluating(model):
         probabilities = model(torch.where(taken[:, None], hot, cold)).softmax(dim=1)
-    check_number("target", int(target), 0, probabilities.shape[1] - 1)
+    check_number("target", target, 0, probabilities.shape[1] - 1)
     return probabilities[:, target]

@@ -130,7 +130,7 @@ def show(alt: str) -> None:
     """Show the current figure in the notebook and close it.
 
     Args:
-        alt: what the figure shows, in words; stored with the picture, for screen readers and viewers without pictures.
+        alt: what there is to see, in words; stored with the picture, for screen readers and viewers without pictures.
     """
     buffer = io.BytesIO()
     plt.gcf().savefig(buffer, format="png")

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # A visit to a GPU of under nine minutes: bash scripts/gpu_run.sh FACES WHEELS OUT
-# FACES holds the packed faces with unpack.py, or already ferplus/; WHEELS what the machine lacks (tyro and what it
-# needs, pytest); OUT gets the records, which data/results takes as they are.
+# FACES holds the packed faces with unpack.py, or already ferplus/. WHEELS holds what the machine lacks:
+#   pip wheel --no-deps -w WHEELS . && pip download -d WHEELS tyro pytest
+# OUT gets the records, which data/results takes as they are.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 faces="$1" wheels="$2" out="$3"
 mkdir -p "$out"
-python -m pip install --quiet --no-index --find-links "$wheels" tyro pytest || echo "without tyro or pytest some parts fail" >&2
-python -m pip install --quiet --no-index --no-deps --no-build-isolation -e . || export PYTHONPATH="$PWD"
+python -m pip install --quiet --no-index --find-links "$wheels" tyro pytest
+python -m pip install --quiet --no-index --no-deps "$wheels"/fervt_lib-*.whl # its commands; the code is this folder's
 if [ -d "$faces/ferplus" ]; then
     export FERVT_DATA="$faces"
 else

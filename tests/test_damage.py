@@ -109,6 +109,7 @@ def test_a_dataset_one_level_deeper_is_pointed_at(tree, layout, tmp_path, capsys
     root.rename(deeper := tmp_path / "archive-2")
     (tmp_path / "outer").mkdir()
     deeper.rename(deeper := tmp_path / "outer" / "archive")
+    (deeper.parent / "another").mkdir()
     with pytest.raises(DataError, match=f"One level down there is one: use root='{deeper}'"):
         load(name, root=deeper.parent)
     assert load(name, root=deeper)

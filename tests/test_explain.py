@@ -156,7 +156,8 @@ def test_curves_change_nothing_of_the_model_and_are_those_of_eval_mode(how):
     model.fusion.eval()  # a part that its owner froze
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = [part.training for part in model.modules()]
-    torch.testing.assert_close(how(model, face, heat, 1), wanted)
+    for called in (model, model.forward):
+        torch.testing.assert_close(how(called, face, heat, torch.tensor(1)), wanted)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert [part.training for part in model.modules()] == modes
 
@@ -168,6 +169,10 @@ WRONG = {
     "heat that is no number": {"heat": HEAT * torch.nan},
     "no steps": {"steps": 0},
     "heat of numpy": {"heat": HEAT.numpy()},
+    "a face of bytes": {"x": FACE.byte()},
+    "a fill of another size": {"fill": torch.zeros(3, 5, 5)},
+    "a fill that is no tensor": {"fill": 0.5},
+    "a fill that is no number": {"fill": torch.full((3, 1, 1), torch.nan)},
     "no such class": {"target": 2},
     "a class from the end": {"target": -1},
 }

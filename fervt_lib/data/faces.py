@@ -212,7 +212,7 @@ def found_below(dataset: Dataset, root: Path) -> Path | None:
     for folder in filter(Path.is_dir, sorted(root.iterdir()) if root.is_dir() else ()):
         try:
             dataset.layout(folder)
-        except NotFoundError:
+        except (NotFoundError, OSError):  # the second: a folder that may not be entered
             continue
         except DataError:
             pass  # it is there, and damaged
