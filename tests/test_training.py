@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -383,34 +384,65 @@ def test_several_processes_share_out_what_one_would_see():
 
 
 TWO_PROCESSES = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[2])
+from fervt_lib.engine import Engine
 from test_training import random_faces, run
 
-folder = Path(sys.argv[1])
-torch.save(run(folder, epochs=2, batch_size=16, validation=random_faces(17)), folder / f"rank{os.environ['RANK']}.pt")
+folder, dies_at, step, steps = Path(sys.argv[1]), int(sys.argv[3]), Engine._step, []
+def step_or_die(self, *arguments):
+    steps.append(1)
+    if len(steps) == dies_at and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *arguments)
+
+Engine._step = step_or_die
+weights = run(folder, epochs=2, batch_size=16, validation=random_faces(17))
+torch.save(weights, folder / f"rank{os.environ['RANK']}.pt")
 """
 
 
-def test_two_processes_end_with_the_same_weights(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(TWO_PROCESSES)
+def two_processes(folder: Path, dies_at: int = 0) -> subprocess.CompletedProcess:
+    """A run of two processes, the second of which is killed before a step, if it is told which."""
+    folder.mkdir(exist_ok=True)
+    (script := folder.parent / "script.py").write_text(TWO_PROCESSES)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    done = python(*launcher, str(script), str(tmp_path), str(Path(__file__).parent), OMP_NUM_THREADS="1")
+    return python(*launcher, str(script), str(folder), str(Path(__file__).parent), str(dies_at), OMP_NUM_THREADS="1")
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The folder of a run of two processes that nothing stopped."""
+    folder = tmp_path_factory.mktemp("two") / "together"
+    done = two_processes(folder)
     assert done.returncode == 0, done.stderr
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    return folder
+
+
+def test_two_processes_end_with_the_same_weights(together, tmp_path):
+    first, second = (torch.load(together / f"rank{rank}.pt") for rank in (0, 1))
     # Each rank's last batch moves its own BatchNorm statistics; rank 0's are the ones that are saved.
     assert all(name.rsplit(".")[-1] in ("running_mean", "running_var") for name in differing(first, second))
-    facts = json.loads((tmp_path / "model.json").read_text())
+    facts = json.loads((together / "model.json").read_text())
     assert facts["hardware"].startswith("2 ×") and facts["history"][0]["validation"]["faces"] == 17
     run(tmp_path / "alone", epochs=2, batch_size=32, validation=random_faces(17))
     history = json.loads((tmp_path / "alone" / "model.json").read_text())["history"]
     for found, wanted in zip(facts["history"], history, strict=True):  # BatchNorm sees half as many faces at a time
         assert found["loss"] == pytest.approx(wanted["loss"], abs=0.2)
     with pytest.raises(CheckpointError, match="comes from a run with other number of processes"):
-        run(tmp_path, epochs=2, batch_size=16, validation=random_faces(17))
+        run(together, epochs=2, batch_size=16, validation=random_faces(17))
+
+
+def test_a_killed_process_ends_the_run_within_a_minute_and_the_same_command_goes_on(together, tmp_path):
+    start = time.monotonic()
+    stopped = two_processes(tmp_path / "cut", dies_at=5)
+    assert stopped.returncode and time.monotonic() - start < 60
+    assert re.search(r"rank +: 1 ", stopped.stderr) and "SIGKILL" in stopped.stderr
+    assert {file.name for file in (tmp_path / "cut").iterdir()} - {".lock"} == {"checkpoint.safetensors"}  # of epoch 1
+    assert two_processes(tmp_path / "cut").returncode == 0
+    assert not differing(*(torch.load(folder / "rank0.pt") for folder in (tmp_path / "cut", together)))
 
 
 # --- the command -------------------------------------------------------------------------------------------------
