@@ -17,7 +17,7 @@ fi
 export FERVT_CACHE=/tmp/cache
 # Each part under a limit of its own, so that one that hangs does not cost the others.
 timeout 120 python -m pytest -q tests/gpu -p no:cacheprovider > "$out/test-gpu.txt" 2>&1; tail -3 "$out/test-gpu.txt"
-timeout 100 python -m fervt_lib benchmark --out "$out/benchmark.json" --scaling > "$out/benchmark.txt" 2>&1; tail -30 "$out/benchmark.txt"
+timeout 100 python -m fervt_lib benchmark --out "$out/benchmark-gpu.json" --scaling > "$out/benchmark.txt" 2>&1; tail -30 "$out/benchmark.txt"
 for seed in 0 1 2; do
     run="/tmp/runs/compact-$seed"
     timeout 100 python -m fervt_lib train --protocol argmax --epochs 40 --batch-size 256 --seed "$seed" --folder "$run" \

@@ -14,11 +14,13 @@ import nbformat
 import numpy as np
 import pytest
 
-from fervt_lib import plots, widgets
+from fervt_lib import data, plots, widgets
+from fervt_lib.data import load
 from fervt_lib.widgets import LivePicture
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-CONTROLS = {"01": 11, "02": 4, "03": 6, "04": 2, "05": 6, "06": 3}  # how many a notebook has
+CONTROLS = {"01": 11, "02": 4, "03": 6, "04": 5, "05": 6, "06": 3}  # how many a notebook has
+WORK = "LivePicture(", "train_live(model"  # what makes a picture, and what fills the one that shows a training
 SIDE = 288  # pixels of the face on the left of most pictures
 
 
@@ -37,18 +39,20 @@ def live_pictures(notebook: str) -> list[LivePicture]:
         patch.setenv("FERVT_DATA", "no-real-faces")
         patch.setattr(widgets, "LivePicture", Noted)
         patch.setattr(plots, "show", lambda alt: plt.close())
+        if notebook == "04":  # what it trains on, so that it takes seconds
+            patch.setattr(data, "load", lambda *which, count: load(*which, count=min(count, 160)))
         for source in needed([cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]):
             exec(compile(source, str(path), "exec"), namespace)
     return made
 
 
 def needed(sources: list[str]) -> list[str]:
-    """The cells that make live pictures, and those that give a name which such a cell uses, and so on."""
+    """The cells that make or fill live pictures, and those that give a name which such a cell uses, and so on."""
     names, kept = set(), []
     for source in reversed(sources):
         cell = symtable(source, "cell", "exec")
         given = {symbol.get_name() for symbol in cell.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
-        if "LivePicture(" in source or given & names:
+        if any(work in source for work in WORK) or given & names:
             names = names - given | (used(cell) - given)
             kept.insert(0, source)
     return kept
@@ -146,10 +150,18 @@ def test_01_upside_down_turns_every_face_of_the_gallery():
     assert np.abs(upright - turned)[8:-8, 8:-8].mean() > 5
 
 
-def test_04_the_threshold_dims_more_and_more_faces():
-    live = live_pictures("04")[0]
-    light = [float(draw(live, threshold=value).mean()) for value in positions(live.controls["threshold"])]
-    assert light == sorted(light) and light[0] < light[-1]
+def test_04_the_picture_follows_the_training_and_the_lanes_show_what_a_launch_costs():
+    progress, lanes = live_pictures("04")
+    first, last = (draw(progress, step=step) for step in (0, progress.controls["step"].max))
+    curves = [(picture[28:238] == plots.BLUE).all(axis=2).sum() for picture in (first, last)]
+    assert curves[0] == 0 < curves[1]
+
+    def length(**changes) -> int:
+        """Pixels until the device's last block ends."""
+        return int(np.nonzero((draw(lanes, **changes)[-48:] == plots.BLUE).all(axis=2).any(axis=0))[0].max())
+
+    assert length(captured=True) < length() / 1.5, "with short kernels the launches are the time"
+    assert length(kernel=14) > length(kernel=14, ask_every_step=False) > length(kernel=14, captured=True) - 30
 
 
 def test_05_only_two_methods_use_steps_and_attention_knows_no_class():
