@@ -22,7 +22,8 @@ from .engine import Engine, to_model_input
 from .model import PRESETS
 from .training import Recipe, choose_precision
 
-STEPS = {"cpu": 3, "cuda": 30, "mps": 10}  # of which the median is taken; the same number goes before, at most 5
+STEPS = {"cpu": 3, "cuda": 10, "mps": 5}  # bursts of which the median is taken; half of them go before
+BURST = {"cpu": 1, "cuda": 10, "mps": 5}  # steps between two waits for the device, so that Python may run ahead
 BATCHES = {"cpu": {"compact": 32, "tiny": 32, "paper": 2}, "cuda": {"compact": 256, "tiny": 256, "paper": 128}}
 MATMUL = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # side of the square matrices whose product is the device's best rate
 RUNGS = ("float32", "bf16", "channels_last", "faces on the device", "no waits", "captured")
@@ -73,17 +74,16 @@ class Bench:
             torch.accelerator.synchronize()
 
     def median_ms(self, step: Callable[[], object]) -> float:
-        """Milliseconds of a step, the device being waited for before and after each."""
-        for _ in range(min(self.steps, 5)):
-            step()
-        times = []
-        for _ in range(self.steps):
+        """Milliseconds of a step, the device being waited for before and after each burst of them."""
+        burst, times = BURST.get(self.device.type, 10), []
+        for _ in range(self.steps + self.steps // 2):
             self.wait()
             start = time.perf_counter()
-            step()
+            for _ in range(burst):
+                step()
             self.wait()
-            times.append(1000 * (time.perf_counter() - start))
-        return sorted(times)[len(times) // 2]
+            times.append(1000 * (time.perf_counter() - start) / burst)
+        return sorted(times[self.steps // 2 :])[self.steps // 2]
 
     def matmul_rate(self) -> float:
         """FLOP/s of a large matrix product in the precision that training uses."""
