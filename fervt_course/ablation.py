@@ -12,7 +12,7 @@ from tyro.conf import Positional
 from fervt_lib.data import Augment, load
 from fervt_lib.disk import FervtError, check_choice, write_json
 from fervt_lib.evaluation import predict, score
-from fervt_lib.model import FERVT, PRESETS, LevelTokens, fervt_paper
+from fervt_lib.model import FERVT, PRESETS, EncoderLayer, LevelTokens, fervt_paper
 from fervt_lib.model.backbone import Pyramid
 from fervt_lib.training import Recipe, check_same_recipe, train
 
@@ -112,7 +112,7 @@ def level_tokens(model: FERVT) -> FERVT:
 
 
 ABLATIONS = {
-    "reference": Variant("FER-VT, tiny preset"),
+    "reference": Variant("FER-VT as it is"),
     "equal_weights": Variant("no attention: every region weighs the same", change=equal_weights),
     "no_low_level": Variant("neither attention nor fusion: the backbone sees the face", change=no_low_level),
     "no_transformer": Variant("no transformer: mean of the last map, linear layer", change=no_transformer),
@@ -140,6 +140,30 @@ FAULTS = {
 }
 
 
+def deep(model: FERVT) -> FERVT:
+    """Twelve encoder layers, as in the paper's preset."""
+    transformer, layer = model.transformer, model.transformer.layers[0]
+    sizes = layer.norm1.normalized_shape[0], layer.attention.heads, layer.ffn[0].out_features, layer.drop_path.p
+    transformer.layers = nn.ModuleList(EncoderLayer(*sizes) for _ in range(12))
+    return model
+
+
+def grid_of_3(model: FERVT) -> FERVT:
+    model.grid_attention.grid, model.grid_attention.gain = 3, 9
+    return model
+
+
+SETTINGS = {  # where grid-wise attention may be worth something else: each has a partner with equal weights
+    "level_equal": Variant(
+        "level tokens, equal weights", "level_tokens", change=lambda model: equal_weights(level_tokens(model))
+    ),
+    "deep": Variant("twelve encoder layers", change=deep),
+    "deep_equal": Variant("twelve layers, equal weights", "deep", change=lambda model: equal_weights(deep(model))),
+    "hard_equal": Variant("labels, equal weights", "hard_labels", equal_weights, {"targets": "hard"}),
+    "grid_of_3": Variant("3×3 regions, another reading of the paper at 48²", change=grid_of_3),
+}
+
+
 def pretrained() -> FERVT:
     return fervt_paper(weights_backbone="IMAGENET1K_V1")
 
@@ -152,7 +176,7 @@ IMAGENET = {
         ("pretrained_unnormalised", "6 · no normalisation before ImageNet's weights", faults.no_normalisation),
     )
 }
-VARIANTS = ABLATIONS | FAULTS | IMAGENET
+VARIANTS = ABLATIONS | FAULTS | SETTINGS | IMAGENET
 BASELINES = {name: variant.against for name, variant in VARIANTS.items()}
 
 
@@ -207,7 +231,7 @@ def report(preset: str, epochs: int, results: Path = RESULTS) -> str:
 def ablate(
     variants: Positional[tuple[str, ...]] = (),
     seeds: tuple[int, ...] = (0, 1, 2),
-    preset: Literal["compact", "tiny", "paper"] = BUDGET.preset,
+    preset: Literal["compact", "tiny", "paper", "wide"] = BUDGET.preset,
     epochs: int = BUDGET.epochs,
     batch_size: int = BUDGET.batch_size,
     runs: Path = Path("runs/ablation"),

@@ -1,18 +1,21 @@
 """What the protocol alone is worth, in points, see `fervt protocol --help`."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms.v2.functional import autocontrast, center_crop, equalize, resize
 from tyro.conf import Positional
 
-from fervt_lib.data import EXPRESSIONS, is_duplicate, load
+from fervt_lib.data import EXPRESSIONS, is_duplicate, load, to_distribution
 from fervt_lib.data.fer import PROTOCOLS
 from fervt_lib.disk import CheckpointError, write_json
-from fervt_lib.evaluation import predict, score
-from fervt_lib.model import FERVT, FERVT_Compact_Weights, load_weights
+from fervt_lib.evaluation import apply_temperature, predict, score, uniform_prior
+from fervt_lib.model import FERVT, FERVT_Compact_Weights, load_weights, read_safetensors
 from fervt_lib.training import Recipe, train
 
 from .records import RESULTS
@@ -64,7 +67,7 @@ def weights() -> dict:
         facts["test_faces"][protocol] = dict(zip(EXPRESSIONS, counts, strict=True))
         facts["test_copies"][protocol] = int(is_duplicate(train, test).sum())
         faces = load("ferplus", "validation", protocol=protocol)
-        averaged, alone = (predict(model, faces, mirror=mirror) for mirror in (True, False))
+        averaged, alone = (predict(model, faces, mirror=mirror, calibrated=False) for mirror in (True, False))
         new = ~is_duplicate(train, faces)
         facts["validation"] |= {
             f"{protocol}, mirror-averaged": score(averaged, faces.labels),
@@ -108,17 +111,123 @@ def subjects(runs: Path, recipe: Recipe = FEW_FACES, seeds: int = 6) -> dict:
     return {"recipe": asdict(recipe), "sequences": SEQUENCES, "frames": FRAMES, "mirror": False, "runs": found}
 
 
-EXPERIMENTS = {"weights": lambda runs: weights(), "epochs": epochs, "subjects": subjects}
+# --- what faces and raters allow ----------------------------------------------------------------------------------
+
+
+def rater_hits(raw_votes: Tensor, protocol: str) -> Tensor:
+    """How many raters of each face agree with the label that the other raters give it by a protocol's rule, `(n,)`.
+
+    raw_votes: `(n, 10)`. A rater who says *unknown* or *not a face* agrees with no label.
+    """
+    hits = torch.zeros(len(raw_votes), dtype=torch.int64)
+    for label in range(len(EXPRESSIONS)):
+        others = raw_votes.clone()
+        others[:, label] -= (others[:, label] > 0).to(others.dtype)
+        counted = torch.where(others > 1, others, 0) if protocol == "majority" else others
+        hits += raw_votes[:, label] * (counted[:, : len(EXPRESSIONS)].argmax(dim=1) == label)
+    return hits
+
+
+def ceiling() -> dict:
+    """What a human scores on FER+'s test faces: one rater against the others; and the shipped answers beside it.
+
+    `by_agreement` has groups of *majority* faces by the share of the votes that the label got.
+    """
+    facts = {}
+    for name in PROTOCOLS:
+        faces = load("ferplus", "test", protocol=name)
+        hits, named = rater_hits(faces.raw_votes, name), faces.raw_votes[:, : len(EXPRESSIONS)].sum()
+        all_votes = faces.raw_votes.sum()
+        facts[name] = {"faces": len(faces), "rater": float(hits.sum() / all_votes)}
+        facts[name] |= {"rater_who_names_an_expression": float(hits.sum() / named)}
+    faces, (answers, _) = load("ferplus", "test"), read_safetensors(RESULTS / "ferplus-answers.safetensors")
+    probabilities = apply_temperature(answers["test.probabilities"].float(), facts_of_shipped()["temperature"])
+    hits = (probabilities.argmax(dim=1) == faces.labels).float()
+    share = faces.raw_votes.gather(1, faces.labels[:, None])[:, 0] / faces.raw_votes.sum(dim=1)
+    human = rater_hits(faces.raw_votes, "majority") / faces.raw_votes.sum(dim=1)
+    groups = []
+    for low, high in ((0, 0.6), (0.6, 0.8), (0.8, 1), (1, 2)):
+        inside = (share >= low) & (share < high)
+        group = {"from": low, "faces": int(inside.sum()), "model": float(hits[inside].mean())}
+        groups.append(group | {"rater": float(human[inside].mean())})
+    of_votes, of_model = (torch.special.entr(p).sum(dim=1) for p in (to_distribution(faces.raw_votes), probabilities))
+    together = float(torch.corrcoef(torch.stack([of_votes, of_model]))[0, 1])
+    entropy = {"votes": float(of_votes.mean()), "model": float(of_model.mean()), "correlation": together}
+    return rounded(facts | {"by_agreement": groups, "entropy": entropy})
+
+
+def rounded(facts):
+    """Numbers of a record to 4 digits, in dicts and lists of any depth."""
+    if isinstance(facts, dict):
+        return {name: rounded(value) for name, value in facts.items()}
+    if isinstance(facts, list):
+        return [rounded(value) for value in facts]
+    return round(facts, 4) if isinstance(facts, float) else facts
+
+
+def facts_of_shipped() -> dict:
+    return FERVT_Compact_Weights.FERPLUS.meta["calibration"]
+
+
+def _resized(images: Tensor, side: int) -> Tensor:
+    """The middle of side² pixels (more than there are: the border goes on) as a face of the old size."""
+    n = images.shape[-1]
+    more = max(0, (side - n + 1) // 2)
+    padded = F.pad(images.float(), [more] * 4, mode="replicate")
+    return resize(center_crop(padded, [side, side]), [n, n]).round().clamp(0, 255).to(torch.uint8)
+
+
+CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
+    "as it is": lambda images: images,
+    "contrast stretched": autocontrast,
+    "histogram equalized": equalize,
+    "darkened": lambda images: (0.4 * images).to(torch.uint8),
+    "shifted by 4 pixels": lambda images: F.pad(images.float(), [4, 0, 4, 0], mode="replicate")[..., :-4, :-4].byte(),
+    "15 % larger": lambda images: _resized(images, 42),
+    "15 % smaller": lambda images: _resized(images, 56),
+}
+
+
+def changes(weights: Path = FERVT_Compact_Weights.FERPLUS.path) -> dict:
+    """Scores on FER+'s *majority* validation faces, changed as other cameras and face finders would change them.
+
+    Mirror-averaged. `by_agreement` splits the plain faces by the share of the votes that the label got; `uniform prior`
+    expects all expressions alike.
+    """
+    model, faces = load_weights(weights), load("ferplus", "validation")
+    facts = {"weights": weights.name, "changes": {}, "by_agreement": []}
+    for name, change in CHANGES.items():
+        changed = replace(faces, pictures=change(faces.images))
+        facts["changes"][name] = score(probabilities := predict(model, changed), faces.labels)
+        if name == "as it is":
+            plain = probabilities
+    facts["uniform prior"] = score(uniform_prior(plain, model.prior), faces.labels)
+    share = faces.votes.amax(dim=1) / faces.votes.sum(dim=1)
+    for low, high in ((0, 0.7), (0.7, 1), (1, 2)):
+        if (inside := (share >= low) & (share < high)).any():
+            facts["by_agreement"].append({"from": low} | score(plain[inside], faces.labels[inside]))
+    return facts
+
+
+EXPERIMENTS = {
+    "weights": lambda runs: weights(),
+    "epochs": epochs,
+    "subjects": subjects,
+    "ceiling": lambda runs: ceiling(),
+    "changes": lambda runs: changes(),
+}
+Experiment = Literal["weights", "epochs", "subjects", "ceiling", "changes"]
 
 
 def protocol(
-    experiments: Positional[tuple[Literal["weights", "epochs", "subjects"], ...]] = ("weights", "epochs", "subjects"),
+    experiments: Positional[tuple[Experiment, ...]] = tuple(EXPERIMENTS),
     runs: Path = Path("runs/protocol"),
 ) -> None:
     """Measure what the protocol alone is worth, in points, and write data/results/protocol-*.json.
 
     weights: the shipped weights under both FER+ protocols. epochs: the best epoch picked on the test split against
-    picked on validation. subjects: posed sequences split by image against by subject, on drawn faces.
+    picked on validation. subjects: posed sequences split by image against by subject, on drawn faces. ceiling: what a
+    human rater scores. changes: the shipped weights on faces that are brighter, darker, larger, smaller or shifted.
 
     Args:
         experiments: which; all of them without a name

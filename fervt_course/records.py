@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 
 import pandas as pd
+import torch
+from torch import Tensor
 
 from fervt_lib.disk import CheckpointError, project_folder, read_json
 from fervt_lib.training import read_recipe
@@ -30,7 +32,8 @@ def read_runs(results: Path = RESULTS) -> pd.DataFrame:
     """The runs of all variants, a row each: variant, preset, epochs, seed, validation and test scores, minutes.
 
     `validation` is the accuracy after the last epoch (averaged weights, face alone); `test` and `macro_f1` are of the
-    one look at the test split (majority, mirror-averaged). Accuracies are in percent.
+    one look at the test split (majority, mirror-averaged). Accuracies are in percent. `answers` has a digit for each
+    test face, the label that was answered; None for runs recorded before November 27, 2026.
 
     Raises:
         CheckpointError: no run is there, or a file is damaged; the message says what makes one.
@@ -56,6 +59,7 @@ def _row(path: Path, facts: dict) -> dict:
         "test": 100 * test["accuracy"],
         "macro_f1": test["macro_f1"],
         "minutes": facts["seconds"] / 60,
+        "answers": facts.get("answers"),
     }
 
 
@@ -79,6 +83,39 @@ def compare(runs: pd.DataFrame, baselines: dict[str, str], score: str = "validat
             found = {"seeds": len(gain), "mean": gain.mean(), "low": gain.min(), "high": gain.max()}
             rows[name] = {"against": baseline, score: scores[name].mean()} | found
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
+
+
+def paired(first: list[str], second: list[str], labels: Tensor, draws: int = 2000) -> dict:
+    """How far two models lie apart on the same faces, each trained with the same seeds.
+
+    Args:
+        first, second: the answers of their runs, a digit a face, seed by seed.
+        labels: `(n,)`, the right answers.
+
+    Returns:
+        `points`: the mean difference of accuracy; `low` and `high`: its 95 % interval, by a bootstrap over faces and
+        seeds; `mcnemar`: for each seed the chance of a split at least as uneven, of the faces that only one model gets
+        right, if both were equally good.
+    """
+    one, other = (torch.tensor([[int(digit) for digit in run] for run in runs]) == labels for runs in (first, second))
+    apart = one.float() - other.float()  # (seeds, n)
+    generator = torch.Generator().manual_seed(0)
+    faces = torch.randint(len(labels), (draws, len(labels)), generator=generator)
+    seeds = torch.randint(len(apart), (draws, len(apart)), generator=generator)
+    means = torch.stack([apart[s].mean(dim=0)[f].mean() for s, f in zip(seeds, faces, strict=True)])
+    low, high = (100 * means).quantile(torch.tensor([0.025, 0.975])).tolist()
+    only = zip((one & ~other).sum(dim=1).tolist(), (other & ~one).sum(dim=1).tolist(), strict=True)
+    return {
+        "points": 100 * float(apart.mean()),
+        "low": low,
+        "high": high,
+        "mcnemar": [_mcnemar(*pair) for pair in only],
+    }
+
+
+def _mcnemar(a: int, b: int) -> float:
+    """The exact two-sided test that a fair coin falls a times on one side and b times on the other."""
+    return min(1.0, 2 * sum(math.comb(a + b, i) for i in range(min(a, b) + 1)) / 2 ** (a + b))
 
 
 def seed_deviation(runs: pd.DataFrame, score: str = "validation") -> float:

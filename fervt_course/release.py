@@ -57,7 +57,8 @@ def judge(weights: Path, dataset: str) -> dict:
     """What a run's fp16 weights score on the test split."""
     model = load_weights(weights)
     test = load(dataset, "test")
-    scores, probabilities = evaluate(model, dataset=dataset), predict(model, test)
+    scores = evaluate(model, dataset=dataset, temperature=1.0)
+    probabilities = predict(model, test, calibrated=False)
     return {
         "protocol": test.protocol,
         "mirror": True,
@@ -77,7 +78,7 @@ def confusion(probabilities: torch.Tensor, labels: torch.Tensor) -> list[list[in
 def calibration(probabilities: torch.Tensor, labels: torch.Tensor, model: torch.nn.Module, dataset: str) -> dict:
     """Temperature fitted on validation faces, and the test's calibration error with and without it."""
     validation = load(dataset, "validation")
-    temperature = round(fit_temperature(predict(model, validation), validation.labels), 3)
+    temperature = round(fit_temperature(predict(model, validation, calibrated=False), validation.labels), 3)
     before, after = (score(apply_temperature(probabilities, t), labels)["ece"] for t in (1.0, temperature))
     return {"temperature": temperature, "ece": before, "ece_tempered": after}
 

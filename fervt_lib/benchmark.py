@@ -24,7 +24,10 @@ from .training import Recipe, choose_precision
 
 STEPS = {"cpu": 3, "cuda": 10, "mps": 5}  # bursts of which the median is taken; half of them go before
 BURST = {"cpu": 1, "cuda": 10, "mps": 5}  # steps between two waits for the device, so that Python may run ahead
-BATCHES = {"cpu": {"compact": 32, "tiny": 32, "paper": 2}, "cuda": {"compact": 256, "tiny": 256, "paper": 128}}
+BATCHES = {
+    "cpu": {"compact": 32, "tiny": 32, "paper": 2, "wide": 8},
+    "cuda": {"compact": 256, "tiny": 256, "paper": 128, "wide": 256},
+}
 MATMUL = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # side of the square matrices whose product is the device's best rate
 RUNGS = ("float32", "bf16", "channels_last", "faces on the device", "no waits", "captured")
 
@@ -171,7 +174,7 @@ def at_side(preset: str, side: int) -> nn.Module:
 
 def benchmark(
     out: Path = Path("benchmark.json"),
-    presets: tuple[Literal["compact", "tiny", "paper"], ...] = ("compact", "paper"),
+    presets: tuple[Literal["compact", "tiny", "paper", "wide"], ...] = ("compact", "paper"),
     scaling: bool = False,
 ) -> None:
     """Measure a training step on this device, rung by rung, and write one JSON file.

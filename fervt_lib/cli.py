@@ -132,7 +132,7 @@ def evaluate(
     split: Literal["train", "validation", "test", "all"] | None = None,
     classes: Literal[7, 8] | None = None,
     mirror: bool = True,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     json: bool = False,
 ) -> None:
     """Score weights by the protocol of a dataset; without options, the shipped weights on the FER+ test split.
@@ -146,10 +146,11 @@ def evaluate(
         split: without it, the faces that were kept from the training
         classes: of CK+, for weights from elsewhere; without it, 7
         mirror: average the answers to a face and its mirror image
-        temperature: calibrates the probabilities; no answer changes
+        temperature: calibrates the probabilities, no answer changes; without it, the one that came with the weights
         json: print one JSON object, and write each file's scores beside it
     """
-    check_number("temperature", temperature, 1e-3, 1e3)
+    if temperature is not None:
+        check_number("temperature", temperature, 1e-3, 1e3)
     if len(checkpoint) > 1:
         recipes = [read_provenance(path).get("recipe", {}) for path in checkpoint]
         check_folds(recipes, dataset)
@@ -163,7 +164,7 @@ def evaluate(
             print(f"warning: {text}", file=sys.stderr)
         if json:
             with_options = f"{used_split}{f'-{classes}' if classes else ''}{'' if mirror else '-no-mirror'}"
-            tempered = "" if temperature == 1 else f"-temperature-{temperature:g}"
+            tempered = "" if temperature is None else f"-temperature-{temperature:g}"
             write_json(path.with_suffix(f".{dataset}-{with_options}{tempered}.json"), scores)
         every.append(scores)
     mean = mean_over_folds(every) if len(every) > 1 else {}

@@ -3,7 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 import torch
@@ -33,11 +33,21 @@ class Engine:
         recipe: of the run; what it says is explained at `Recipe`.
         faces: the training faces. rows: `(n,)` int64, those of one epoch; some may come more than once.
         augment: one with a call of its own draws in every step, which cannot be captured.
+        teachers: models in eval mode whose answers join the target.
     """
 
-    def __init__(self, recipe, accelerator: Accelerator, model: FERVT, faces: Faces, rows: Tensor, augment: Augment):
+    def __init__(
+        self,
+        recipe,
+        accelerator: Accelerator,
+        model: FERVT,
+        faces: Faces,
+        rows: Tensor,
+        augment: Augment,
+        teachers: Sequence[FERVT] = (),
+    ):
         self.recipe, self.accelerator, self.device = recipe, accelerator, accelerator.device
-        self.faces, self.rows, self.augment = faces, rows, augment
+        self.faces, self.rows, self.augment, self.teachers = faces, rows, augment, teachers
         self.steps = len(rows) // (recipe.batch_size * accelerator.num_processes)  # of an epoch
         if not self.steps:
             raise FervtError(f"{len(rows)} faces make no batch of {recipe.batch_size}: lower batch_size")
@@ -160,14 +170,25 @@ class Engine:
     def _update(self, images: Tensor, votes: Tensor, draws: Tensor | torch.Generator) -> Tensor:
         """The part of a step that runs on the device alone."""
         self.optimizer.zero_grad()
-        x = to_model_input(self.augment(images, draws), self.average.side)
-        targets = to_distribution(votes) if self.recipe.targets == "votes" else votes.argmax(dim=1)
-        loss = F.cross_entropy(self.model(x), targets)
+        changed = self.augment(images, draws)
+        loss = F.cross_entropy(self.model(to_model_input(changed, self.average.side)), self._targets(changed, votes))
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
         self._move_average()
         return loss.detach()
+
+    @torch.no_grad()
+    def _targets(self, changed: Tensor, votes: Tensor) -> Tensor:
+        """What the model should answer to changed faces, `(b, 8)`; teachers see the faces that it sees."""
+        targets = to_distribution(votes)
+        if self.recipe.targets == "hard":
+            targets = torch.zeros_like(targets).scatter_(1, votes.argmax(dim=1, keepdim=True), 1.0)
+        if not self.teachers:
+            return targets
+        with self.accelerator.autocast():
+            answers = [teacher(to_model_input(changed, teacher.side)).float().softmax(1) for teacher in self.teachers]
+        return torch.lerp(targets, torch.stack(answers).mean(dim=0), self.recipe.teacher_share)
 
     @torch.no_grad()
     def _move_average(self) -> None:

@@ -1,6 +1,8 @@
 """Scores of a model, by the protocol of each dataset."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,15 +23,33 @@ from .model import FERVT, face_transforms, load_weights, read_provenance
 
 
 @torch.no_grad()  # not inference_mode: its tensors cannot be targets of an attribution
-def predict(model: FERVT, faces: Faces | Subset, *, mirror: bool = True) -> Tensor:
-    """Probabilities `(n, classes)` on the CPU, float32; with `mirror`, the mean of a face's and its mirror image's.
+def predict(
+    model: FERVT,
+    faces: Faces | Subset,
+    *,
+    mirror: bool = True,
+    calibrated: bool = True,
+    prior: Literal["training", "uniform"] = "training",
+) -> Tensor:
+    """Probabilities `(n, classes)` on the CPU, float32.
 
     Runs on the model's device, in the precision of its weights or of the autocast around the call, and leaves the
     model in eval mode.
 
+    Args:
+        mirror: the mean of the answers to a face and to its mirror image.
+        calibrated: at the temperature that came with the weights, so that 80 % is right four times in five.
+        prior: "training" expects each expression as often as it occurred in training, which is right for faces like
+            those. "uniform" expects all alike, as in posed pictures: rare expressions are found more often, and
+            frequent ones are missed more often (Saerens et al. 2002).
+
     Raises:
-        FervtError: there are no faces, or the answers are not numbers, as those of damaged weights.
+        FervtError: there are no faces, the answers are not numbers, as those of damaged weights, or the weights do not
+            say how frequent the expressions were.
     """
+    check_choice("prior", prior, ("training", "uniform"))
+    if prior == "uniform" and model.prior is None:
+        raise FervtError("prior 'uniform': the record of these weights does not say how frequent the expressions were")
     faces, weight = as_faces(faces), next(model.parameters())
     if not len(faces):
         raise FervtError("there are no faces to predict: choose another split, or another selection")
@@ -47,7 +67,9 @@ def predict(model: FERVT, faces: Faces | Subset, *, mirror: bool = True) -> Tens
     answers = torch.cat(batches).cpu()
     if not answers.isfinite().all():
         raise FervtError("the model's answers are not numbers: its weights or its precision are at fault")
-    return answers
+    if calibrated and model.temperature != 1:
+        answers = apply_temperature(answers, model.temperature)
+    return uniform_prior(answers, model.prior) if prior == "uniform" else answers
 
 
 def score(probabilities: Tensor, labels: Tensor) -> dict:
@@ -102,6 +124,13 @@ def apply_temperature(probabilities: Tensor, temperature: Tensor | float) -> Ten
     return (probabilities.clamp(min=1e-9).log() / temperature).softmax(dim=1)
 
 
+def uniform_prior(probabilities: Tensor, prior: Sequence[float]) -> Tensor:
+    """Probabilities `(n, classes)` of a model that expected each expression as often as `prior`, had it expected all
+    alike."""
+    answers = probabilities / torch.tensor(prior)
+    return answers / answers.sum(dim=1, keepdim=True)
+
+
 def mask_classes(probabilities: Tensor, labels: list[int]) -> Tensor:
     """Probabilities `(n, classes)` with those of some labels at 0; rows sum to 1 again."""
     kept = probabilities.index_fill(1, torch.tensor(labels), 0.0)
@@ -117,7 +146,7 @@ def evaluate(
     *,
     dataset: str = "ferplus",
     mirror: bool = True,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     **options,
 ) -> dict:
     """Scores on a split by protocol, `{protocol: scores}`, see `score`.
@@ -127,15 +156,15 @@ def evaluate(
     a fold also say which one it is.
 
     Args:
-        temperature: see `apply_temperature`; it changes the calibration error alone.
+        temperature: see `apply_temperature`; it changes the calibration error alone. None: the weights' own.
         options: of the dataset's loader; `load_ckplus` takes `fold` and `classes`.
     """
     scores, sets = {}, _sets(dataset, split, options)
     largest = max(sets, key=len)  # of FER+ the argmax faces; those of majority are among them
-    predicted = predict(model, largest, mirror=mirror)
+    predicted = predict(model, largest, mirror=mirror, calibrated=temperature is None)
     for faces in sets:
         probabilities = predicted[torch.isin(largest.rows, faces.rows)]
-        if temperature != 1:
+        if temperature not in (None, 1):
             probabilities = apply_temperature(probabilities, temperature)
         fold = {} if faces.fold is None else {"fold": faces.fold}
         scores[faces.protocol] = fold | score(probabilities, faces.labels)

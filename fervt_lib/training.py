@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from .data import DATASETS, EXPRESSIONS, Augment, Faces, as_faces, checksum, load, repeat_rare
+from .data import DATASETS, EXPRESSIONS, Augment, Faces, as_faces, checksum, load, repeat_rare, to_distribution
 from .data.ckplus import FOLDS
 from .disk import MAX_SEED, CheckpointError, FervtError, check_choice, check_number
 from .engine import Engine, LossError, to_model_input
@@ -43,6 +43,7 @@ RANGES = {  # of a recipe's numbers, both ends included
     "clip_norm": (1e-12, math.inf),
     "ema_decay": (0, 1 - 1e-9),
     "rare_share": (0, 1),
+    "teacher_share": (0, 1),
     "seed": (0, MAX_SEED),
 }
 RENAMED = {"average_decay": "ema_decay"}  # fields of recipes that earlier versions wrote
@@ -56,10 +57,12 @@ class Recipe:
     protocol: Literal["majority", "argmax"] = "majority"  # of FER+ training faces; validation is always majority
     fold: int = 0  # of CK+, 0 to 9: the fold that is kept for the test
     classes: Literal[7, 8] = 7  # of CK+: 7, or 8 with neutral
-    preset: Literal["compact", "tiny", "paper"] = "compact"  # the size of the model
+    preset: Literal["compact", "tiny", "paper", "wide"] = "compact"  # the size of the model
     variant: str = ""  # the name of what `build` makes, where `train` is given one; empty: the preset
     start: str = ""  # a file of the preset's weights to go on from; empty: random weights
     targets: Literal["votes", "hard"] = "votes"  # votes: the distribution over expressions; hard: the label
+    teachers: tuple[str, ...] = ()  # files of weights; what they answer to the same changed faces joins the target
+    teacher_share: float = 0.5  # of the teachers' mean answer in the target; the rest is the votes or the label
     epochs: int = 24  # passes over the training faces
     batch_size: int = 128  # faces per process and step
     schedule: Literal["one-cycle", "constant"] = "one-cycle"  # of the learning rate; constant: peak_lr throughout
@@ -74,7 +77,10 @@ class Recipe:
     def __post_init__(self):
         for name, hint in get_type_hints(type(self)).items():
             value = getattr(self, name)
-            if choices := get_args(hint):
+            if name == "teachers":
+                if not isinstance(value, tuple) or not all(isinstance(path, str) for path in value):
+                    raise FervtError(f"teachers {value!r}: give a tuple of names of files")
+            elif choices := get_args(hint):
                 check_choice(name, value, choices)
             elif isinstance(value, bool) or not isinstance(value, (int, float) if hint is float else hint):
                 raise FervtError(f"{name} {value!r}: give {'a number' if hint is float else hint.__name__}")
@@ -92,7 +98,12 @@ def read_recipe(facts: dict) -> dict:
         found["preset"], _, found["variant"] = found["preset"].partition("-")
     if found.get("protocol") == "drawn":  # once the protocol of faces that have only one
         del found["protocol"]
-    return asdict(Recipe()) | found
+    return _as_json(Recipe()) | found
+
+
+def _as_json(recipe: Recipe) -> dict:
+    """A recipe's fields as they come back from a file, where a tuple is a list."""
+    return json.loads(json.dumps(asdict(recipe)))
 
 
 def train(
@@ -197,12 +208,17 @@ class _Run:
         rows = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed)).indices
         torch.manual_seed(recipe.seed)
         model = build().to(memory_format=torch.channels_last)
+        model.temperature, model.prior = 1.0, tuple(round(share, 5) for share in _frequencies(faces, rows))
         self.augmentation, self.history = _described(augment), []
         self.start = fingerprint(Path(recipe.start)) if recipe.start else None
+        teachers = [_teacher(path).to(accelerator.device) for path in recipe.teachers]
+        self.teachers = [fingerprint(Path(path)) for path in recipe.teachers]
         self.fingerprint = dict(zip(("faces", "validation faces"), map(checksum, sets), strict=True))
         self.fingerprint |= {"augmentation": self.augmentation, "model": _structure(model)}
         self.fingerprint |= {"number of processes": accelerator.num_processes}
-        self.engine = Engine(recipe, accelerator, model.to(accelerator.device), faces, torch.tensor(rows), augment)
+        self.fingerprint |= {"teachers": [teacher["sha256"] for teacher in self.teachers]}
+        model = model.to(accelerator.device)
+        self.engine = Engine(recipe, accelerator, model, faces, torch.tensor(rows), augment, teachers)
 
     def train_and_score(self, epoch: int) -> dict:
         """One epoch and the averaged model's scores after it, as the record tells them."""
@@ -279,6 +295,8 @@ class _Run:
             "classes": list(EXPRESSIONS),
             "recipe": asdict(self.recipe),
             "start": self.start,
+            "teachers": self.teachers,
+            "prior": self.engine.average.prior,
             "augmentation": self.augmentation,
             "hardware": f"{self.accelerator.num_processes} × {self.accelerator.device.type}",
             "threads": torch.get_num_threads(),
@@ -287,6 +305,19 @@ class _Run:
             "history": self.history,
         }
         save_weights(self.engine.average, self.weights, self.recipe.preset, facts, self.recipe.variant)
+
+
+def _frequencies(faces: Faces, rows: list[int]) -> list[float]:
+    """The share of each expression among the votes for the faces of an epoch."""
+    return to_distribution(faces.votes[torch.tensor(rows)]).mean(dim=0).tolist()
+
+
+def _teacher(path: str) -> FERVT:
+    """A model that is only asked; its answers are for the eight expressions."""
+    model = load_weights(path).requires_grad_(False)
+    if (classes := model.transformer.head.out_features) != len(EXPRESSIONS):
+        raise FervtError(f"{path}: a teacher answers {len(EXPRESSIONS)} expressions, this one {classes}")
+    return model.to(memory_format=torch.channels_last)
 
 
 def _described(augment: Augment) -> dict:
@@ -300,7 +331,7 @@ def _described(augment: Augment) -> dict:
 
 def check_same_recipe(file: Path, found: dict, recipe: Recipe) -> None:
     """Raise CheckpointError unless the recipe found in a file is the one asked for; what differs is named."""
-    wanted, found = asdict(recipe), read_recipe(found)
+    wanted, found = _as_json(recipe), read_recipe(found)
     if differs := [f"{name} {found[name]!r}, not {wanted[name]!r}" for name in wanted if found[name] != wanted[name]]:
         raise CheckpointError(
             f"{file} comes from another recipe ({'; '.join(differs)}): go on with that one, or choose another folder"

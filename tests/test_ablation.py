@@ -11,7 +11,7 @@ import torch
 from torchvision.models import ResNet34_Weights, resnet34
 
 from fervt_course import ablation
-from fervt_course.ablation import ABLATIONS, BUDGET, FAULTS, IMAGENET, VARIANTS, make, run
+from fervt_course.ablation import ABLATIONS, BUDGET, FAULTS, IMAGENET, SETTINGS, VARIANTS, make, run
 from fervt_lib.cli import main
 from fervt_lib.data import DATASETS, load_drawn
 from fervt_lib.disk import CheckpointError, FervtError, write_json
@@ -19,7 +19,7 @@ from fervt_lib.evaluation import predict
 from fervt_lib.model import load_weights
 from fervt_lib.training import Recipe
 
-FROM_SCRATCH = ABLATIONS | FAULTS
+FROM_SCRATCH = ABLATIONS | FAULTS | SETTINGS
 SMALL = Recipe(dataset="drawn", preset="tiny", epochs=1, batch_size=16, precision="no")
 
 # Names of the weights that a variant may change, take away or add; all others are those of its baseline, bit for bit.
@@ -27,6 +27,8 @@ LOW, HIGH = r"grid_attention\.|fusion\.", r"tokens\.|transformer\."
 TOUCHED = {"equal_weights": r"grid_attention\.", "no_low_level": LOW, "no_transformer": HIGH}
 TOUCHED |= {"bare_cnn": f"{LOW}|{HIGH}", "dense_split": r"grid_attention\.extract\."}
 TOUCHED |= {"level_tokens": r"tokens\.|transformer\.positions"}
+TOUCHED |= dict.fromkeys(("level_equal", "deep_equal", "hard_equal"), r"grid_attention\.")
+TOUCHED |= {"deep": r"transformer\.layers\."}
 TOUCHED |= {"shared_levels": r"tokens\.|transformer\.(cls|positions)"}
 
 
@@ -142,7 +144,7 @@ def test_the_command_trains_what_its_options_say_and_ends_with_the_comparison(as
     assert asked.call_count == 1 and capsys.readouterr().out == "runs of paper, 10 epochs\n"
     main(["ablate"])  # all that needs no download, with three seeds
     trained = [(name, budget.seed) for name, budget, _ in (call.args for call in asked.mock_calls[1:])]
-    assert sorted(trained) == sorted((name, seed) for name in FROM_SCRATCH for seed in (0, 1, 2))
+    assert sorted(trained) == sorted((name, seed) for name in ABLATIONS | FAULTS for seed in (0, 1, 2))
 
 
 @pytest.mark.parametrize(

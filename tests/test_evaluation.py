@@ -6,8 +6,8 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import horizontal_flip
 
-from fervt_lib import cli, fervt_compact
-from fervt_lib.data import EXPRESSIONS, load_ferplus
+from fervt_lib import FERVT_Compact_Weights, FervtError, cli, fervt_compact
+from fervt_lib.data import EXPRESSIONS, load_drawn, load_ferplus
 from fervt_lib.evaluation import (
     apply_temperature,
     fit_temperature,
@@ -226,3 +226,19 @@ def test_a_damaged_record_beside_the_weights_is_named(checkpoint, text, message)
     checkpoint.with_suffix(".json").write_bytes(text)
     with pytest.raises(SystemExit, match=message):
         evaluate_cli("--dataset", "ckplus", "--checkpoint", checkpoint)
+
+
+def test_predict_brings_the_weights_temperature_and_a_prior_if_it_is_asked():
+    model, faces = fervt_compact(weights="ferplus"), load_drawn("test", count=16)
+    raw, usual = predict(model, faces, calibrated=False), predict(model, faces)
+    torch.testing.assert_close(usual, apply_temperature(raw, model.temperature))
+    assert model.temperature == FERVT_Compact_Weights.FERPLUS.meta["calibration"]["temperature"] != 1
+    fair = predict(model, faces, prior="uniform")
+    prior = torch.tensor(model.prior)
+    assert prior.sum() == pytest.approx(1, abs=1e-3) and prior.argmax() == 0  # neutral
+    torch.testing.assert_close(fair * prior / (fair * prior).sum(dim=1, keepdim=True), usual)
+    assert fair[:, 7].mean() > usual[:, 7].mean() and fair[:, 0].mean() < usual[:, 0].mean()  # contempt, neutral
+    with pytest.raises(FervtError, match="does not say how frequent"):
+        predict(fervt_compact(), faces, prior="uniform")
+    with pytest.raises(FervtError, match="choose from training, uniform"):
+        predict(model, faces, prior="balanced")

@@ -83,7 +83,8 @@ def test_weights_scores_validation_faces_and_counts_copies_apart(few, monkeypatc
     averaged, alone, new = (facts["validation"][f"majority, {look}"] for look in looks)
     assert averaged["faces"] == alone["faces"] == 32 and alone["ece"] != averaged["ece"]
     unseen = faces.take(faces.rows >= 24)
-    assert new == score(predict(load_weights(FERVT_Compact_Weights.FERPLUS.path), unseen), unseen.labels)
+    model = load_weights(FERVT_Compact_Weights.FERPLUS.path)
+    assert new == score(predict(model, unseen, calibrated=False), unseen.labels)
     counts = load_drawn("train", count=28).labels.bincount(minlength=8).tolist()
     assert facts["test_faces"]["argmax"] == dict(zip(EXPRESSIONS, counts, strict=True))
     assert facts["test_copies"] == {"majority": 24, "argmax": 24}
@@ -95,11 +96,11 @@ def test_weights_scores_validation_faces_and_counts_copies_apart(few, monkeypatc
 @pytest.mark.parametrize("names", [["subjects", "epochs"], []])
 def test_the_command_writes_one_file_for_each_experiment(monkeypatch, tmp_path, names):
     monkeypatch.setattr(protocol, "RESULTS", tmp_path / "results")
-    for name in ("weights", "epochs", "subjects"):
+    for name in protocol.EXPERIMENTS:
         monkeypatch.setitem(protocol.EXPERIMENTS, name, lambda runs, name=name: {"made": name, "runs": str(runs)})
     main(["protocol", *names, "--runs", "here"])
     written = {path.name: read_json(path) for path in (tmp_path / "results").iterdir()}
-    names = names or ["weights", "epochs", "subjects"]
+    names = names or list(protocol.EXPERIMENTS)
     assert written == {f"protocol-{name}.json": {"made": name, "runs": "here"} for name in names}
 
 
@@ -110,3 +111,41 @@ def test_a_record_that_is_there_stays_and_asking_for_help_changes_nothing(monkey
     main(["protocol", "weights"])
     assert (tmp_path / "protocol-weights.json").read_text() == "kept"
     assert "is there already and stays; delete it to measure again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", protocol.PROTOCOLS)
+def test_a_rater_is_right_where_the_other_nine_say_the_same(name):
+    votes = [[5, 5, 0, 0, 0, 0, 0, 0, 0, 0], [9, 1, 0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 3, 0, 0, 0, 0, 0, 7, 0]]
+    votes += [[2, 2, 2, 2, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 10, 0, 0]]
+    found = protocol.rater_hits(torch.tensor(votes, dtype=torch.uint8), name).tolist()
+    for counts, hits in zip(votes, found, strict=True):
+        raters = [label for label, count in enumerate(counts) for _ in range(count)]
+        agree = 0
+        for i, rater in enumerate(raters):
+            others = torch.tensor(raters[:i] + raters[i + 1 :]).bincount(minlength=10)
+            others = others * (others > 1) if name == "majority" else others
+            agree += rater == int(others[:8].argmax())
+        assert hits == agree
+    assert found[0] == 0 and found[1] == 9 and found[4] == 10
+
+
+def test_faces_are_changed_as_their_names_say_and_stay_faces():
+    images = load_drawn("test", count=16).images
+    changed = {name: change(images) for name, change in protocol.CHANGES.items()}
+    assert all(x.shape == images.shape and x.dtype == torch.uint8 for x in changed.values())
+    assert torch.equal(changed.pop("as it is"), images)
+    assert all((x != images).float().mean() > 0.2 for x in changed.values())
+    assert (changed["contrast stretched"].amax(dim=(1, 2, 3)) >= 254).all()
+    assert torch.equal(changed["shifted by 4 pixels"][..., 4:, 4:], images[..., :-4, :-4])
+    assert (changed["darkened"].float().mean() / images.float().mean()) == pytest.approx(0.4, abs=0.02)
+    larger, smaller = (changed[f"15 % {how}"].float() for how in ("larger", "smaller"))
+    inner = torch.nn.functional.interpolate(smaller[..., 3:-3, 3:-3], size=(48, 48), mode="bilinear")
+    assert (inner - images.float()).abs().mean() < (larger - images.float()).abs().mean()
+
+
+def test_changes_scores_the_same_faces_under_every_change(few, monkeypatch):
+    facts = protocol.changes()
+    few.assert_any_call("validation")
+    scores = [*facts["changes"].values(), facts["uniform prior"]]
+    assert len(facts["changes"]) == 7 and {s["faces"] for s in scores} == {32}
+    assert sum(group["faces"] for group in facts["by_agreement"]) == 32

@@ -2,9 +2,10 @@
 
 import pandas as pd
 import pytest
+import torch
 
 from fervt_course.ablation import BASELINES
-from fervt_course.records import RESULTS, compare, read_record, read_runs, seed_deviation
+from fervt_course.records import RESULTS, compare, paired, read_record, read_runs, seed_deviation
 from fervt_lib.disk import CheckpointError, write_json
 from fervt_lib.training import Recipe
 
@@ -37,10 +38,11 @@ def test_an_old_record_is_read_in_todays_names(tmp_path):
     for name, facts in {"tiny-bare_cnn-3-0": OLD, "protocol-epochs": {"history": []}, "published": []}.items():
         write_json(tmp_path / f"{name}.json", facts)
     recipe = read_record(tmp_path / "tiny-bare_cnn-3-0.json")["recipe"]
-    assert recipe == vars(Recipe(dataset="drawn", preset="tiny", variant="bare_cnn", ema_decay=0.9, epochs=3))
+    today = Recipe(dataset="drawn", preset="tiny", variant="bare_cnn", ema_decay=0.9, epochs=3)
+    assert recipe == vars(today) | {"teachers": []}
     (row,) = read_runs(tmp_path).to_dict("records")
     named = {"variant": "bare_cnn", "preset": "tiny", "epochs": 3, "seed": 0}
-    assert row == named | {"validation": 75, "test": 50, "macro_f1": 0.25, "minutes": 0}
+    assert row == named | {"validation": 75, "test": 50, "macro_f1": 0.25, "minutes": 0, "answers": None}
 
 
 @pytest.mark.parametrize("text", ["{", "", '{"variant": "reference", "recipe": {}}', "\udcff"])
@@ -66,3 +68,21 @@ def test_seeds_of_all_variants_tell_how_far_seeds_lie_apart():
     runs = runs_of({"reference": [70, 72], "bare_cnn": [80, 81, 82], "hard_labels": [50]})
     # around their own means: 1 + 1 and 1 + 0 + 1 squared points, over 1 + 2 degrees of freedom; one seed tells nothing
     assert seed_deviation(runs, "test") == pytest.approx((4 / 3) ** 0.5)
+
+
+def test_two_models_are_compared_face_by_face_and_seed_by_seed():
+    labels = torch.arange(1000) % 8
+    right = "".join(map(str, labels.tolist()))
+    one_in_ten = "".join("9" if i % 10 == 0 else digit for i, digit in enumerate(right))
+    apart = paired([right, right], [one_in_ten, one_in_ten], labels)
+    assert apart["points"] == pytest.approx(10) and 7.5 < apart["low"] < 10 < apart["high"] < 12.5
+    assert apart["mcnemar"] == [2 / 2**100] * 2
+    same = paired([right], [right], labels)
+    assert (same["points"], same["low"], same["high"], same["mcnemar"]) == (0, 0, 0, [1.0])
+    back = paired([one_in_ten], [right], labels)
+    assert back["points"] == pytest.approx(-10) and back["high"] < 0
+
+
+def test_mcnemar_is_the_binomial_test():
+    nine_to_one = "9" * 9 + "1" + "1" * 90, "1" * 9 + "9" + "1" * 90
+    assert paired(*([run] for run in nine_to_one), torch.ones(100))["mcnemar"] == [pytest.approx(22 / 1024)]

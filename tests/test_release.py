@@ -44,7 +44,9 @@ def test_shipped_weights_have_their_scores_beside_them(few, ship, tmp_path, caps
     ship(RECIPE | {"dataset": dataset})
     assert {path.name for path in (tmp_path / "shipped").iterdir()} == {"mine.json", "mine.safetensors"}
     facts, test = read_json(tmp_path / "shipped" / "mine.json"), load_drawn("test", count=32)
-    scores = score(predict(fervt_compact(weights=tmp_path / "shipped" / "mine.safetensors"), test), test.labels)
+    model = fervt_compact(weights=tmp_path / "shipped" / "mine.safetensors")
+    scores = score(predict(model, test, calibrated=False), test.labels)
+    assert model.temperature == facts["calibration"]["temperature"]
     assert facts["test"]["drawn"] == scores and facts["protocol"] == "drawn" and facts["recipe"]["dataset"] == dataset
     assert [sum(row) for row in facts["confusion"]] == test.labels.bincount(minlength=8).tolist()
     assert sum(facts["confusion"][i][i] for i in range(8)) == pytest.approx(32 * scores["accuracy"], abs=0.01)

@@ -103,7 +103,7 @@ def test_a_run_killed_mid_epoch_and_resumed_ends_with_the_same_weights(unbroken,
 def test_a_finished_run_leaves_its_model_and_says_that_it_is_not_trained_again(unbroken, folder, capsys):
     assert {file.name for file in folder.iterdir()} == {"checkpoint.safetensors", "model.safetensors", "model.json"}
     facts = json.loads((folder / "model.json").read_text())
-    assert facts["recipe"] == asdict(RECIPE) and len(facts["history"]) == 3
+    assert facts["recipe"] == asdict(RECIPE) | {"teachers": []} and len(facts["history"]) == 3
     saved = load_weights(folder / "model.safetensors").state_dict()
     for name, tensor in unbroken.items():
         torch.testing.assert_close(saved[name], tensor, atol=1e-3, rtol=1e-3)
@@ -239,7 +239,7 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(tmp_path):
 def test_a_recipe_of_any_version_is_read_in_todays_names():
     old = {"dataset": "drawn", "protocol": "drawn", "preset": "tiny-bare_cnn", "average_decay": 0.98, "epochs": 3}
     wanted = Recipe(dataset="drawn", preset="tiny", variant="bare_cnn", ema_decay=0.98, epochs=3)
-    assert read_recipe(old) == asdict(wanted) == read_recipe(asdict(wanted))
+    assert read_recipe(old) == asdict(wanted) | {"teachers": []} == read_recipe(json.loads(json.dumps(asdict(wanted))))
 
 
 # --- the loss and the options ------------------------------------------------------------------------------------
@@ -366,6 +366,42 @@ def test_a_run_can_go_on_from_the_weights_of_another(unbroken, folder, tmp_path)
         run(tmp_path / "compact", start=str(start), preset="compact")
     with pytest.raises(CheckpointError, match="nowhere.safetensors: no such file of weights"):
         run(tmp_path / "nowhere", start=str(tmp_path / "nowhere.safetensors"))
+
+
+def test_a_student_is_pulled_toward_what_its_teachers_answer_to_the_faces_it_sees(unbroken, folder, tmp_path):
+    path, seen = str(folder / "model.safetensors"), []
+
+    class Noted(FERVT):
+        def forward(self, x):
+            seen.append(x.clone())
+            return super().forward(x)
+
+    teacher, model = load_weights(path), PRESETS["tiny"]()
+    teacher.__class__ = model.__class__ = Noted
+    accelerator = Accelerator(cpu=True)
+    for share, targets in ((1.0, "votes"), (0.25, "hard")):
+        recipe = replace(RECIPE, teachers=(path,), teacher_share=share, targets=targets)
+        engine = Engine(recipe, accelerator, model, random_faces(), torch.arange(96), Augment(), [teacher])
+        images, votes = random_faces()[:32]
+        changed = engine.augment(images, torch.Generator().manual_seed(0))
+        wanted = torch.nn.functional.one_hot(votes.argmax(1), 8) * (1 - share) + share * teacher(
+            to_model_input(changed, 48)
+        ).softmax(1)
+        torch.testing.assert_close(engine._targets(changed, votes), wanted)
+    seen.clear()
+    engine._update(images, votes, torch.Generator().manual_seed(0))
+    assert len(seen) == 2 and torch.equal(*seen)  # teacher and student look at the same faces
+    frozen = {name: t.clone() for name, t in teacher.state_dict().items()}
+    run(tmp_path / "student", teachers=(path, path), epochs=1)
+    assert not differing(frozen, load_weights(path).state_dict())
+    facts = json.loads((tmp_path / "student" / "model.json").read_text())
+    assert [fact["sha256"] for fact in facts["teachers"]] == [hashlib.sha256(Path(path).read_bytes()).hexdigest()] * 2
+    with pytest.raises(CheckpointError, match="teacher_share 0.5, not 0.75"):
+        run(tmp_path / "student", teachers=(path, path), epochs=1, teacher_share=0.75)
+    with pytest.raises(CheckpointError, match="nowhere.safetensors: no such file of weights"):
+        run(tmp_path / "other", teachers=("nowhere.safetensors",))
+    with pytest.raises(FervtError, match="give a tuple of names of files"):
+        replace(RECIPE, teachers="one.safetensors")
 
 
 def test_several_processes_share_out_what_one_would_see():

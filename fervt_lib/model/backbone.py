@@ -45,17 +45,18 @@ def _fetch(weights: ResNet34_Weights) -> dict[str, Tensor]:
 
 
 class CompactPyramid(nn.Module):
-    """A small ResNet for 48² faces: a stem of stride 2, then three stages of two residual blocks.
+    """A small ResNet for 48² faces: a stem, then three stages of two residual blocks.
 
     Args:
         width: channels of the first stage; each stage doubles them.
+        stride: of the stem; 1 keeps all pixels for the first stage, at four times the cost.
     """
 
-    def __init__(self, width: int = 64):
+    def __init__(self, width: int = 64, stride: int = 2):
         super().__init__()
         self.channels = (width, 2 * width, 4 * width)
         self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+            nn.Conv2d(3, width, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
         self.stage1 = nn.Sequential(BasicBlock(width, width), BasicBlock(width, width))
         self.stage2 = _halving_stage(width, 2 * width)
@@ -65,7 +66,7 @@ class CompactPyramid(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Pyramid:
-        """`(b, 3, 48, 48)` to maps of 24², 12² and 6² cells."""
+        """`(b, 3, 48, 48)` to maps of 24², 12² and 6² cells; with stride 1 of 48², 24² and 12²."""
         level1 = self.stage1(self.stem(x))
         level2 = self.stage2(level1)
         return level1, level2, self.stage3(level2)

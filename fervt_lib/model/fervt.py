@@ -59,6 +59,12 @@ class FERVT(nn.Module):
         self.tokens = tokens
         self.transformer = VisualTransformer(sum(tokens.cells), tokens.dim, layers, heads, ffn, classes, drop_path)
 
+    temperature = 1.0
+    """Divides the logits of an answer, so that it is right as often as it says; weights bring their own."""
+
+    prior: tuple[float, ...] | None = None
+    """How frequent each expression was in training; weights bring it."""
+
     def trace(self, x: Tensor) -> Trace:
         """Faces `(b, 3, H, W)` in [0, 1] to logits, attention and feature maps, all of one pass."""
         region_weights, fused, pyramid = self._see(x)
@@ -105,4 +111,11 @@ def tiny(classes: int = 8) -> FERVT:
     return FERVT(backbone, tokens, side=48, layers=3, heads=4, ffn=256, classes=classes, drop_path=0.1)
 
 
-PRESETS = {"paper": paper, "compact": compact, "tiny": tiny}
+def wide(classes: int = 8) -> FERVT:
+    """The compact preset with more of everything: a stem that keeps all pixels, width 72, dim 256, 8 heads, FFN 512."""
+    backbone = CompactPyramid(width=72, stride=1)
+    tokens = SpatialTokens(backbone.channels, 256)
+    return FERVT(backbone, tokens, side=48, layers=3, heads=8, ffn=512, classes=classes, drop_path=0.2)
+
+
+PRESETS = {"paper": paper, "compact": compact, "tiny": tiny, "wide": wide}

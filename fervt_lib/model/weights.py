@@ -146,6 +146,9 @@ def load_weights(path: str | Path, preset: str | None = None) -> FERVT:
     _check_weights(path, tensors, found)
     model = PRESETS[found](classes=len(tensors["transformer.head.bias"]))
     model.load_state_dict(tensors)
+    facts = _record(path)
+    model.temperature = float(facts.get("calibration", {}).get("temperature", 1.0))
+    model.prior = tuple(facts["prior"]) if "prior" in facts else None
     return model.eval()
 
 
