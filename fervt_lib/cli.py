@@ -15,7 +15,8 @@ from .data.ckplus import FOLDS
 from .data.store import cache_folder
 from .disk import FervtError, check_number, write_json
 from .evaluation import check_folds, evaluate_weights, mean_over_folds, report
-from .model import FERVT_Compact_Weights, read_provenance
+from .evaluation import evaluate as evaluate_model
+from .model import FERVT_Compact_Weights, load_weights, read_provenance
 from .training import Recipe
 from .training import train as run_recipe
 
@@ -133,6 +134,7 @@ def evaluate(
     classes: Literal[7, 8] | None = None,
     mirror: bool = True,
     temperature: float | None = None,
+    ensemble: bool = False,
     json: bool = False,
 ) -> None:
     """Score weights by the protocol of a dataset; without options, the shipped weights on the FER+ test split.
@@ -147,10 +149,16 @@ def evaluate(
         classes: of CK+, for weights from elsewhere; without it, 7
         mirror: average the answers to a face and its mirror image
         temperature: calibrates the probabilities, no answer changes; without it, the one that came with the weights
+        ensemble: score the mean of the answers of all files, as one model
         json: print one JSON object, and write each file's scores beside it
     """
     if temperature is not None:
         check_number("temperature", temperature, 1e-3, 1e3)
+    if ensemble:
+        models = [load_weights(path) for path in checkpoint]
+        scores = evaluate_model(models, split or "test", dataset=dataset, mirror=mirror, temperature=temperature)
+        print(to_json(scores) if json else f"{dataset}, {split or 'test'}, mean of {len(models)}\n{report(scores)}")
+        return
     if len(checkpoint) > 1:
         recipes = [read_provenance(path).get("recipe", {}) for path in checkpoint]
         check_folds(recipes, dataset)

@@ -141,7 +141,7 @@ def mask_classes(probabilities: Tensor, labels: list[int]) -> Tensor:
 
 
 def evaluate(
-    model: FERVT,
+    model: FERVT | Sequence[FERVT],
     split: str = "test",
     *,
     dataset: str = "ferplus",
@@ -156,12 +156,15 @@ def evaluate(
     a fold also say which one it is.
 
     Args:
+        model: of several, the mean of their answers is scored.
         temperature: see `apply_temperature`; it changes the calibration error alone. None: the weights' own.
         options: of the dataset's loader; `load_ckplus` takes `fold` and `classes`.
     """
     scores, sets = {}, _sets(dataset, split, options)
     largest = max(sets, key=len)  # of FER+ the argmax faces; those of majority are among them
-    predicted = predict(model, largest, mirror=mirror, calibrated=temperature is None)
+    models = [model] if isinstance(model, FERVT) else model
+    answers = [predict(each, largest, mirror=mirror, calibrated=temperature is None) for each in models]
+    predicted = torch.stack(answers).mean(dim=0)
     for faces in sets:
         probabilities = predicted[torch.isin(largest.rows, faces.rows)]
         if temperature not in (None, 1):

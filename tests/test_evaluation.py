@@ -17,7 +17,7 @@ from fervt_lib.evaluation import (
     score,
     training_overlap,
 )
-from fervt_lib.model import PRESETS, face_transforms, save_weights
+from fervt_lib.model import PRESETS, face_transforms, load_weights, save_weights
 
 
 @pytest.fixture
@@ -242,3 +242,15 @@ def test_predict_brings_the_weights_temperature_and_a_prior_if_it_is_asked():
         predict(fervt_compact(), faces, prior="uniform")
     with pytest.raises(FervtError, match="choose from training, uniform"):
         predict(model, faces, prior="balanced")
+
+
+def test_an_ensemble_is_scored_as_one_model(checkpoint, tmp_path, capsys):
+    torch.manual_seed(1)
+    save_weights(PRESETS["tiny"](), other := tmp_path / "other.safetensors", "tiny", {})
+    evaluate_cli("--checkpoint", checkpoint, other, "--ensemble", "--json")
+    found = json.loads(capsys.readouterr().out)["majority"]
+    faces = load_ferplus("test")
+    answers = [predict(load_weights(path), faces) for path in (checkpoint, other)]
+    assert found == score(torch.stack(answers).mean(dim=0), faces.labels)
+    evaluate_cli("--checkpoint", checkpoint, other, "--ensemble", "--split", "validation")
+    assert "ferplus, validation, mean of 2" in capsys.readouterr().out
