@@ -23,7 +23,18 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from .data import DATASETS, EXPRESSIONS, Augment, Faces, as_faces, checksum, load, repeat_rare, to_distribution
+from .data import (
+    AUGMENTATIONS,
+    DATASETS,
+    EXPRESSIONS,
+    Augment,
+    Faces,
+    as_faces,
+    checksum,
+    load,
+    repeat_rare,
+    to_distribution,
+)
 from .data.ckplus import FOLDS
 from .disk import MAX_SEED, CheckpointError, FervtError, check_choice, check_number
 from .engine import Engine, LossError, to_model_input
@@ -61,6 +72,7 @@ class Recipe:
     variant: str = ""  # the name of what `build` makes, where `train` is given one; empty: the preset
     start: str = ""  # a file of the preset's weights to go on from; empty: random weights
     targets: Literal["votes", "hard"] = "votes"  # votes: the distribution over expressions; hard: the label
+    augmentation: Literal["usual", "strong"] = "usual"  # strong: more light and size, for faces unlike the dataset's
     teachers: tuple[str, ...] = ()  # files of weights; what they answer to the same changed faces joins the target
     teacher_share: float = 0.5  # of the teachers' mean answer in the target; the rest is the votes or the label
     epochs: int = 24  # passes over the training faces
@@ -125,7 +137,7 @@ def train(
     Args:
         faces, validation: sets to use instead of the recipe's dataset; both, or none.
         build: makes a model of your own; the recipe names it in `variant`. It is called after the seed is set.
-        augment: changes to the training faces instead of `Augment()`.
+        augment: changes to the training faces instead of those that the recipe names.
         on_epoch_end: called after every epoch with its number, from 1, and the averaged model; it must change neither.
 
     Raises:
@@ -143,7 +155,8 @@ def train(
         mixed_precision=choose_precision(recipe.precision), cpu=not torch.accelerator.is_available()
     )
     with _reserved(Path(folder), accelerator):
-        run = _Run(recipe, Path(folder), accelerator, (faces, validation), build, augment or Augment())
+        augment = augment or AUGMENTATIONS[recipe.augmentation]
+        run = _Run(recipe, Path(folder), accelerator, (faces, validation), build, augment)
         done = run.resume()
         for epoch in range(done, recipe.epochs):
             run.history.append(run.train_and_score(epoch))

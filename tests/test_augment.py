@@ -33,9 +33,9 @@ def test_output_is_float32_between_0_and_1_and_the_seed_decides():
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("change", ["degrees", "shift", "zoom", "brightness", "contrast", "erase"])
+@pytest.mark.parametrize("change", ["degrees", "shift", "zoom", "brightness", "contrast", "erase", "equalize"])
 def test_each_face_of_a_batch_gets_its_own_change(change):
-    strength = 1 if change == "erase" else getattr(Augment(), change)
+    strength = 1 if change in ("erase", "equalize") else getattr(Augment(), change)
     assert len(changed(IMAGES[:1].expand(16, -1, -1, -1), **{change: strength}).unique(dim=0)) == 16
 
 
@@ -51,6 +51,20 @@ def test_brightness_and_contrast_stay_within_their_bounds():
     for change, measure in {"brightness": torch.mean, "contrast": torch.std}.items():
         ratio = measure(changed(images, **{change: 0.25}), (1, 2, 3)) / measure(images / 255, (1, 2, 3))
         assert 0.74 <= ratio.min() < 0.85 and 1.15 < ratio.max() <= 1.26
+
+
+def test_equalizing_blends_a_face_with_one_whose_grays_are_equally_frequent_and_knows_no_exposure():
+    dark = load_drawn("test", count=16).images // 4
+    draws = Augment().draw(16, torch.Generator().manual_seed(0))
+    draws[:, 9] = 1.0  # nothing of the face as it was
+    equal = Augment(**NOTHING | {"equalize": 1})
+    found, brighter = equal(dark, draws), equal(3 * dark, draws)
+    assert dark.max() < 64 and found.max() == 1
+    assert (found - brighter).abs().mean() < 0.002  # grays that were equal may part by a rounding
+    spread = found.flatten(1).quantile(torch.tensor([0.25, 0.5, 0.75]), dim=1)
+    assert (spread - torch.tensor([[0.25], [0.5], [0.75]])).abs().max() < 0.12
+    chosen = (changed(equalize=0.3) - changed()).abs().amax(dim=(1, 2, 3)) > 0.01
+    assert 8 <= chosen.sum() <= 32
 
 
 def repeated(labels: torch.Tensor, share: float, seed: int = 0):

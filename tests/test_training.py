@@ -20,7 +20,7 @@ from torch.utils.data import Subset
 from trees import fail, state_of
 
 from fervt_lib import CheckpointError, FervtError, cli
-from fervt_lib.data import Augment, Faces
+from fervt_lib.data import AUGMENTATIONS, Augment, Faces
 from fervt_lib.engine import Engine
 from fervt_lib.evaluation import predict
 from fervt_lib.model import FERVT, PRESETS, load_weights, read_safetensors, write_safetensors
@@ -402,6 +402,17 @@ def test_a_student_is_pulled_toward_what_its_teachers_answer_to_the_faces_it_see
         run(tmp_path / "other", teachers=("nowhere.safetensors",))
     with pytest.raises(FervtError, match="give a tuple of names of files"):
         replace(RECIPE, teachers="one.safetensors")
+
+
+def test_a_recipe_names_its_augmentation(tmp_path):
+    facts = {}
+    for name in AUGMENTATIONS:
+        run(tmp_path / name, epochs=1, augmentation=name)
+        facts[name] = json.loads((tmp_path / name / "model.json").read_text())["augmentation"]
+    assert facts["usual"] == {"class": "Augment"} | asdict(Augment())
+    assert facts["strong"]["equalize"] > 0 and facts["strong"]["brightness"] > facts["usual"]["brightness"]
+    with pytest.raises(FervtError, match="usual, strong"):
+        replace(RECIPE, augmentation="stronger")
 
 
 def test_several_processes_share_out_what_one_would_see():

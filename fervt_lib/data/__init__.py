@@ -1,7 +1,7 @@
 """Datasets as plain uint8 tensors, in one label order."""
 
 from ..disk import DataError, check_choice
-from .augment import Augment, write_augmented
+from .augment import AUGMENTATIONS, Augment, write_augmented
 from .ckplus import CKPLUS, CKPlusFaces, load_ckplus
 from .drawn import DRAWN, DrawnFaces, load_drawn
 from .faces import Dataset, Faces, NotFoundError, as_faces, found_below, to_distribution

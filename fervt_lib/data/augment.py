@@ -30,6 +30,7 @@ class Augment:
         zoom: largest relative change of size, either way.
         brightness, contrast: largest relative change, either way.
         erase: probability that one rectangle (2-20 % of the face) is painted in the face's mean gray.
+        equalize: probability that the face is blended with the one in which every gray is equally frequent.
 
     Raises:
         FervtError: a strength below 0 or above 1 (degrees: 180), or nan.
@@ -42,6 +43,7 @@ class Augment:
     brightness: float = 0.25
     contrast: float = 0.25
     erase: float = 0.3
+    equalize: float = 0.0
 
     def __post_init__(self):
         for name, strength in asdict(self).items():
@@ -64,6 +66,8 @@ class Augment:
         if isinstance(draws, torch.Generator):
             draws = self.draw(len(images), draws).to(images.device)
         x = self._move(images.float() / 255, draws[:, :5] * 2 - 1)
+        if self.equalize:
+            x = self._equalize(x, draws[:, 8] < self.equalize, draws[:, 9])
         x = self._light(x, draws[:, 5:7] * 2 - 1)
         return self._erase(x, draws[:, 7] < self.erase, draws[:, 10:])
 
@@ -77,6 +81,12 @@ class Augment:
         rows = [torch.stack([mirror * cos, -sin, shift[:, 0]], 1), torch.stack([mirror * sin, cos, shift[:, 1]], 1)]
         grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+    def _equalize(self, x: Tensor, chosen: Tensor, amount: Tensor) -> Tensor:
+        """Blend chosen faces with their equalized selves, in which a pixel is the share of pixels not above it."""
+        grays = x.flatten(1).contiguous()  # (b, c·h·w)
+        ranks = torch.searchsorted(grays.sort(dim=1).values, grays, right=True) / grays.shape[1]
+        return torch.lerp(x, ranks.view_as(x), (chosen * amount)[:, None, None, None])
 
     def _light(self, x: Tensor, draws: Tensor) -> Tensor:
         """Contrast about the face's mean, then brightness. draws: `(b, 2)` in [-1, 1]."""
@@ -97,6 +107,13 @@ class Augment:
         in_columns = (column >= left[:, None]) & (column < (left + width)[:, None])  # (b, w)
         hole = in_rows[:, None, :, None] & in_columns[:, None, None, :] & chosen[:, None, None, None]
         return torch.where(hole, x.mean(dim=(1, 2, 3), keepdim=True), x)
+
+
+AUGMENTATIONS = {
+    "usual": Augment(),
+    "strong": Augment(shift=0.12, zoom=0.2, brightness=0.5, contrast=0.5, equalize=0.3),
+}
+"""By name, as a recipe asks for them: strong is for faces from other cameras and other face finders."""
 
 
 def write_augmented(
