@@ -156,11 +156,22 @@ def card_text() -> str:
         new_percent=100 * new["accuracy"],
         few=FEW,
         recalls=recalls(ferplus["confusion"]),
+        changes=changes_table(read_record(RESULTS / "protocol-changes.json")),
         drawn=drawn,
         drawn_recalls=recalls(drawn["confusion"]),
         drawn_minutes=drawn["seconds"] / 60,
         drawn_percent=100 * drawn_test["accuracy"],
     )
+
+
+def changes_table(record: dict) -> str:
+    """A table of a row per change of the faces, and one for a prior that expects all expressions alike."""
+    rows = record["changes"] | {'as it is, `prior="uniform"`': record["uniform prior"]}
+    lines = ["| faces | accuracy | macro-F1 | recall of disgust, fear, contempt |", "|---|---|---|---|"]
+    for name, s in rows.items():
+        rare = ", ".join(f"{s['recall'][label]:.2f}" for label in ("disgust", "fear", "contempt"))
+        lines.append(f"| {name} | {100 * s['accuracy']:.1f} % | {s['macro_f1']:.2f} | {rare} |")
+    return "\n".join(lines)
 
 
 def recalls(counts: list[list[int]]) -> str:
