@@ -7,7 +7,6 @@ PYTHON ?= python3
 # Stored outputs come from the drawn faces, whatever a user has put below data/: this folder does not exist.
 DRAWN_ONLY = FERVT_DATA=no-real-faces
 # Two test processes side by side, a core each: threads of one would only wait for those of the other.
-# The notebook that takes longest comes first, so that the other process does the rest meanwhile.
 ONE_THREAD = OMP_NUM_THREADS=1
 # The environment counts as made when this stamp is newer than the list of dependencies and names this folder:
 # that of a clone that was moved still points to the old place.
@@ -45,7 +44,7 @@ test: $(STAMP)
 	.venv/bin/python scripts/notebooks.py --check-form
 	$(ONE_THREAD) .venv/bin/python -m pytest tests --ignore=tests/browser --ignore=tests/gpu -n 2 --dist loadfile -rs $(LIBRARY_ARGS)
 	$(DRAWN_ONLY) $(ONE_THREAD) .venv/bin/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
-		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=900 notebooks/04_gpu_training.ipynb notebooks
+		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=900 notebooks
 	$(DRAWN_ONLY) .venv/bin/python -m pytest tests/browser -rs $(BROWSER_ARGS)
 
 test-gpu: $(STAMP)
