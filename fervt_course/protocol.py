@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import autocontrast, center_crop, equalize, resize
 from tyro.conf import Positional
 
-from fervt_lib.data import EXPRESSIONS, is_duplicate, load, to_distribution
+from fervt_lib.data import EXPRESSIONS, Faces, is_duplicate, load, to_distribution
 from fervt_lib.data.fer import PROTOCOLS
 from fervt_lib.disk import CheckpointError, write_json
 from fervt_lib.evaluation import apply_temperature, predict, score, uniform_prior
@@ -133,40 +133,33 @@ def ceiling() -> dict:
 
     `by_agreement` has groups of *majority* faces by the share of the votes that the label got.
     """
-    facts = {}
-    for name in PROTOCOLS:
-        faces = load("ferplus", "test", protocol=name)
-        hits, named = rater_hits(faces.raw_votes, name), faces.raw_votes[:, : len(EXPRESSIONS)].sum()
-        all_votes = faces.raw_votes.sum()
-        facts[name] = {"faces": len(faces), "rater": float(hits.sum() / all_votes)}
-        facts[name] |= {"rater_who_names_an_expression": float(hits.sum() / named)}
+    facts = {name: _human(load("ferplus", "test", protocol=name), name) for name in PROTOCOLS}
     faces, (answers, _) = load("ferplus", "test"), read_safetensors(RESULTS / "ferplus-answers.safetensors")
-    probabilities = apply_temperature(answers["test.probabilities"].float(), facts_of_shipped()["temperature"])
+    temperature = FERVT_Compact_Weights.FERPLUS.meta["calibration"]["temperature"]
+    probabilities = apply_temperature(answers["test.probabilities"].float(), temperature)
     hits = (probabilities.argmax(dim=1) == faces.labels).float()
     share = faces.raw_votes.gather(1, faces.labels[:, None])[:, 0] / faces.raw_votes.sum(dim=1)
     human = rater_hits(faces.raw_votes, "majority") / faces.raw_votes.sum(dim=1)
     groups = []
     for low, high in ((0, 0.6), (0.6, 0.8), (0.8, 1), (1, 2)):
         inside = (share >= low) & (share < high)
-        group = {"from": low, "faces": int(inside.sum()), "model": float(hits[inside].mean())}
-        groups.append(group | {"rater": float(human[inside].mean())})
+        group = {"from": low, "faces": int(inside.sum()), "model": _share(hits[inside].mean())}
+        groups.append(group | {"rater": _share(human[inside].mean())})
     of_votes, of_model = (torch.special.entr(p).sum(dim=1) for p in (to_distribution(faces.raw_votes), probabilities))
-    together = float(torch.corrcoef(torch.stack([of_votes, of_model]))[0, 1])
-    entropy = {"votes": float(of_votes.mean()), "model": float(of_model.mean()), "correlation": together}
-    return rounded(facts | {"by_agreement": groups, "entropy": entropy})
+    together = _share(torch.corrcoef(torch.stack([of_votes, of_model]))[0, 1])
+    entropy = {"votes": _share(of_votes.mean()), "model": _share(of_model.mean()), "correlation": together}
+    return facts | {"by_agreement": groups, "entropy": entropy}
 
 
-def rounded(facts):
-    """Numbers of a record to 4 digits, in dicts and lists of any depth."""
-    if isinstance(facts, dict):
-        return {name: rounded(value) for name, value in facts.items()}
-    if isinstance(facts, list):
-        return [rounded(value) for value in facts]
-    return round(facts, 4) if isinstance(facts, float) else facts
+def _human(faces: Faces, protocol: str) -> dict:
+    """How often one rater agrees with the others: of all votes, and of those for one of the eight expressions."""
+    hits, votes = rater_hits(faces.raw_votes, protocol).sum(), faces.raw_votes
+    named = _share(hits / votes[:, : len(EXPRESSIONS)].sum())
+    return {"faces": len(faces), "rater": _share(hits / votes.sum()), "rater_who_names_an_expression": named}
 
 
-def facts_of_shipped() -> dict:
-    return FERVT_Compact_Weights.FERPLUS.meta["calibration"]
+def _share(value: Tensor) -> float:
+    return round(float(value), 4)
 
 
 def _resized(images: Tensor, side: int) -> Tensor:
