@@ -14,7 +14,7 @@ from .data import DATASETS, EXPRESSIONS, Augment, examine, find_root, load, writ
 from .data.ckplus import FOLDS
 from .data.store import cache_folder
 from .disk import FervtError, check_number, write_json
-from .evaluation import check_folds, evaluate_weights, mean_over_folds, report
+from .evaluation import check_folds, evaluate_weights, mean_over_folds, report, training_overlap
 from .evaluation import evaluate as evaluate_model
 from .model import FERVT_Compact_Weights, load_weights, read_provenance
 from .training import Recipe
@@ -155,9 +155,14 @@ def evaluate(
     if temperature is not None:
         check_number("temperature", temperature, 1e-3, 1e3)
     if ensemble:
-        models = [load_weights(path) for path in checkpoint]
-        scores = evaluate_model(models, split or "test", dataset=dataset, mirror=mirror, temperature=temperature)
-        print(to_json(scores) if json else f"{dataset}, {split or 'test'}, mean of {len(models)}\n{report(scores)}")
+        if "fold" in DATASETS[dataset].options:
+            raise FervtError(f"--ensemble: on {dataset} each may have seen another fold; score them alone")
+        split, models = split or "test", [load_weights(path) for path in checkpoint]
+        scores = evaluate_model(models, split, dataset=dataset, mirror=mirror, temperature=temperature)
+        seen = (text for path in checkpoint for text in training_overlap(read_provenance(path), dataset, split, {}))
+        for text in dict.fromkeys(seen):
+            print(f"warning: {text}", file=sys.stderr)
+        print(to_json(scores) if json else f"{dataset}, {split}, mean of {len(models)}\n{report(scores)}")
         return
     if len(checkpoint) > 1:
         recipes = [read_provenance(path).get("recipe", {}) for path in checkpoint]

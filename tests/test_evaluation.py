@@ -253,4 +253,7 @@ def test_an_ensemble_is_scored_as_one_model(checkpoint, tmp_path, capsys):
     answers = [predict(load_weights(path), faces) for path in (checkpoint, other)]
     assert found == score(torch.stack(answers).mean(dim=0), faces.labels)
     evaluate_cli("--checkpoint", checkpoint, other, "--ensemble", "--split", "validation")
-    assert "ferplus, validation, mean of 2" in capsys.readouterr().out
+    output, errors = capsys.readouterr()
+    assert "ferplus, validation, mean of 2" in output and errors.count("these weights have no record") == 1
+    with pytest.raises(SystemExit, match="error: --ensemble: on ckplus"):
+        evaluate_cli("--checkpoint", checkpoint, other, "--ensemble", "--dataset", "ckplus")
