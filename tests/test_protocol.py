@@ -73,6 +73,23 @@ def test_subjects_compares_both_splits_on_the_same_sequences(monkeypatch, tmp_pa
         assert not shared if entry["split"] == "by subject" else entry["siblings"] > 0.8 and len(siblings) == 7
 
 
+def test_copies_splits_the_same_changed_faces_after_augmenting_and_before(few, monkeypatch, tmp_path):
+    monkeypatch.setattr(protocol, "FACES", 20)
+    monkeypatch.setattr(protocol, "train", trained := Mock(wraps=train))
+    facts = protocol.copies(tmp_path, replace(protocol.ON_DISK, epochs=1, batch_size=16, precision="no"), seeds=1)
+    assert [entry["split"] for entry in facts["runs"]] == ["after", "before"] and facts["faces"] == 80
+    pictures = []
+    for entry, call in zip(facts["runs"], trained.mock_calls, strict=True):
+        faces, held_out = call.args[2:]
+        shared = set(faces.rows.tolist()) & set(held_out.rows.tolist())
+        assert bool(shared) == (entry["split"] == "after") == (entry["siblings"] > 0.8)
+        assert (len(faces), len(held_out)) == (64, 16) and entry["test"]["faces"] == 16
+        still = call.kwargs["augment"](faces.images, torch.Generator())
+        assert torch.equal((255 * still).round().byte(), faces.images)  # what lies on the disk is not changed again
+        pictures.append(sorted(image.numpy().tobytes() for image in (*faces.images, *held_out.images)))
+    assert pictures[0] == pictures[1] and len(set(pictures[0])) == 80
+
+
 def test_weights_scores_validation_faces_and_counts_copies_apart(few, monkeypatch):
     monkeypatch.setattr(protocol, "predict", predicted := Mock(wraps=predict))
     facts, faces = protocol.weights(), load_drawn("train", count=32)

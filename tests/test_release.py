@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from fervt_course import release
 from fervt_lib.cli import main
@@ -96,3 +97,11 @@ def test_the_model_card_says_what_the_records_say(tmp_path, monkeypatch):
     monkeypatch.setattr(release, "SHIPPED", tmp_path)
     main(["card"])
     assert "| 12.34 % |" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_interval_of_an_accuracy_is_about_the_binomial_one():
+    labels = torch.arange(800) % 8
+    answers = torch.where(torch.arange(800) % 4 == 0, (labels + 1) % 8, labels)
+    low, high = release.intervals(torch.nn.functional.one_hot(answers, 8).float(), labels)["accuracy"]
+    half = 1.96 * (0.75 * 0.25 / 800) ** 0.5
+    assert (low, high) == (pytest.approx(0.75 - half, abs=0.006), pytest.approx(0.75 + half, abs=0.006))

@@ -12,7 +12,7 @@ ORDERS = {"sound": "(n h) (m w)", "scrambled": "(h n) (m w)", "turned": "(m h) (
 
 
 def place_share(answer: Callable[[Callable[[Tensor], Tensor]], float]) -> str:
-    """Notebook 06, exercise 1. answer: a function from weights `(1, 16, 1)` to a map `(1, 1, 48, 48)` to a share."""
+    """Notebook 06, exercise 3. answer: a function from weights `(1, 16, 1)` to a map `(1, 1, 48, 48)` to a share."""
     makers = [_maker(order) for order in ORDERS.values()]
     found = [answer(make) for make in makers]
     if any(share is None for share in found):
@@ -54,7 +54,7 @@ def _means(x: Tensor) -> Tensor:
 
 
 def changed(answer: Callable[[dict[str, Tensor], nn.Module], list[str]]) -> str:
-    """Notebook 06, exercise 2. answer: loaded tensors by name and the module to the names whose values differ."""
+    """Notebook 06, exercise 4. answer: loaded tensors by name and the module to the names whose values differ."""
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
     generator = torch.Generator().manual_seed(0)
     loaded = {name: torch.rand(t.shape, generator=generator) + 1 for name, t in module.state_dict().items()}
@@ -131,7 +131,7 @@ class _Forgetful(nn.Module):
 
 
 def dead(answer: Callable[[nn.Module, Tensor], list[str]]) -> str:
-    """Notebook 06, exercise 3. answer: a model and an input to the names of the parameters that no output uses."""
+    """Notebook 06, exercise 5. answer: a model and an input to the names of the parameters that no output uses."""
     x, unused = torch.rand(2, 4, generator=torch.Generator().manual_seed(0)), {"second.weight", "second.bias"}
     cases = [  # weight of `closed`, is `second` used, was there a backward pass before, what to say
         (1.0, False, False, "second is never used, so its gradient stays None: run backward and look for None"),
@@ -164,7 +164,7 @@ def dead(answer: Callable[[nn.Module, Tensor], list[str]]) -> str:
 
 
 def protocol_of(answer: Callable[[Tensor, dict[str, Tensor]], str]) -> str:
-    """Notebook 06, exercise 4. answer: a confusion matrix and faces per expression by protocol to a protocol's name."""
+    """Notebook 06, exercise 1. answer: a confusion matrix and faces per expression by protocol to a protocol's name."""
     counts = {
         "majority": torch.tensor([40, 30, 25, 20, 15, 4, 6, 3]),
         "argmax": torch.tensor([46, 33, 28, 24, 18, 5, 7, 4]),
@@ -203,7 +203,7 @@ def _confusion(true: Tensor, spread: Tensor) -> Tensor:
 
 
 def siblings(answer: Callable[[Tensor, Tensor], float]) -> str:
-    """Notebook 06, exercise 5. answer: subjects `(n,)` and test `(n,)` bool to a share of the test images."""
+    """Notebook 06, exercise 2. answer: subjects `(n,)` and test `(n,)` bool to a share of the test images."""
     subjects = torch.tensor([1, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5])
     test = torch.tensor([1, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0], dtype=torch.bool)
     known = torch.isin(subjects[test], subjects[~test]).float()
