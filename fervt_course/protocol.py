@@ -250,7 +250,8 @@ def protocol(
 
     weights: the shipped weights under both FER+ protocols. epochs: the best epoch picked on the test split against
     picked on validation. subjects: posed sequences split by image against by subject, on drawn faces. copies: faces
-    split after they were augmented against before. ceiling: what a human rater scores. changes: the shipped weights on faces that are brighter, darker, larger, smaller or shifted.
+    split after they were augmented against before. ceiling: what a human rater scores. changes: the shipped weights
+    on faces that are brighter, darker, larger, smaller or shifted.
 
     Args:
         experiments: which; all of them without a name
