@@ -1,14 +1,73 @@
-"""Sliders that redraw a picture: a thin shell over a pure function (state → array)."""
+"""A picture and its controls beside each other: drawn by Python, or by the browser from numbers.
+
+`widget.js` is the part that runs in the browser, the same in JupyterLab, in Notebook 7 and on a page without Python.
+"""
 
 import base64
-import html
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-import ipyevents
-import ipywidgets
+import anywidget
 import numpy as np
+import traitlets
 from PIL import Image
+
+from . import plots
+
+GAP, TITLE = 24, 22  # pixels between panels, and above each of them
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a reader moves. `slider`, `choice` and `toggle` make it.
+
+    Attributes:
+        values: what the picture can be asked for; `texts` says each of them, `start` is the first one's place.
+        play: whether a button beside a slider moves it to its end.
+    """
+
+    kind: str
+    values: list
+    texts: list[str]
+    start: int
+    label: str
+    play: bool
+
+
+def slider(values: Iterable | dict[str, Any], start: Any, *, label: str = "", play: bool = False) -> Control:
+    """A slider along values, or along the names of a dict: `slider(range(16), 5)`.
+
+    Args:
+        label: what stands before it; the control's name where it is empty.
+        play: adds a button that moves it; where time or depth is the axis.
+    """
+    texts = list(values) if isinstance(values, dict) else [_text(value) for value in values]
+    values = list(values.values()) if isinstance(values, dict) else list(values)
+    return Control("slider", values, texts, _place(values, start), label, play)
+
+
+def choice(values: Iterable | dict[str, Any], start: Any, *, label: str = "") -> Control:
+    """A list to choose from; of a dict, by its names."""
+    return Control(**vars(slider(values, start, label=label)) | {"kind": "choice"})
+
+
+def toggle(start: bool = False, *, label: str = "") -> Control:
+    """A box to tick."""
+    return Control("toggle", [False, True], ["off", "on"], int(start), label, False)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _place(values: list, start: Any) -> int:
+    for i, value in enumerate(values):
+        if value == start or (isinstance(value, float) and abs(value - start) < 1e-9):
+            return i
+    raise ValueError(f"{start!r} is not among the values {values}")
 
 
 def to_png(picture: np.ndarray) -> bytes:
@@ -18,57 +77,175 @@ def to_png(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-class LivePicture(ipywidgets.VBox):
-    """Controls above a picture that is redrawn in place whenever one of them moves.
+@dataclass(frozen=True)
+class Panel:
+    """Numbers that the browser draws, as a map of square cells or as bars, without asking Python.
+
+    Attributes:
+        values: `(*sizes of the axes, cells)`: 1 is the mean, so that one scale of colours serves all panels.
+        axes: the controls that choose among them, in the order of the array's axes.
+        sides: cells along a side; where a control changes that, one number for each of its positions.
+        sides_of: that control.
+        first: the first of the cells that the panel shows.
+        faces: `(*sizes of the face's axes, h, w, 3)` uint8, drawn below the map.
+        face_axes: the controls that choose among them.
+        pick: the control that the pointer moves; `pick_first` is its position for the first cell.
+        title: may name controls, `"layer {layer}"`, and `{share}`, the part of `whole` that the shown values sum to.
+        room: pixels that the title needs where it is wider than the panel.
+    """
+
+    values: np.ndarray
+    axes: tuple[str, ...]
+    sides: tuple[int, ...]
+    sides_of: str = ""
+    kind: str = "map"
+    first: int = 0
+    faces: np.ndarray | None = None
+    face_axes: tuple[str, ...] = ()
+    pick: str = ""
+    pick_first: int = 0
+    title: str = ""
+    whole: float = 1
+    width: int = 320
+    height: int = 320
+    room: int = 0
+
+    def cells(self, state: dict[str, int]) -> np.ndarray:
+        """What it shows in a state, `(side²,)`."""
+        side = self.sides[state[self.sides_of] if self.sides_of else 0]
+        found = self.values[tuple(state[name] for name in self.axes)]
+        return found[self.first : self.first + side**2]
+
+    def draw(self, state: dict[str, int], opacity: float) -> np.ndarray:
+        """The panel without its title, `(height, width, 3)` uint8: the still of an unrun notebook."""
+        cells = self.cells(state)
+        mark = min(state[self.pick] - self.pick_first, len(cells) - 1) if self.pick else -1
+        if self.kind == "bars":
+            return plots.bars(cells, mark, "", self.width, self.height)
+        side = round(len(cells) ** 0.5)
+        heat = plots.enlarge(plots.heat_rgb(cells.reshape(side, side), *SCALE), self.height)
+        if self.faces is not None:
+            face = plots.enlarge(self.faces[tuple(state[name] for name in self.face_axes)], self.height)
+            heat = plots.overlay(face, heat, opacity)
+        return plots.mark_cell(heat, mark, side) if mark >= 0 else heat
+
+
+SCALE = 0.0, 3.0
+"""The colours of every map of attention: from nothing to three times the mean and more."""
+
+
+class LivePicture(anywidget.AnyWidget):
+    """A picture that follows its controls.
 
     Args:
-        draw: pure function from the controls' values, by name, to a picture `(h, w, 3)` uint8.
-        alt: what the picture shows, in words: its caption, and what viewers that draw no picture show.
+        draw: pure function from the controls' values, by name, to a picture `(h, w, 3)` uint8; or panels in columns,
+            which the browser draws itself. A control named `opacity` lays their maps over the faces.
+        alt: what the picture shows, in words; the state is added to it.
         click: function from a place in the picture `(across, down)`, both from 0 to 1, to the new values of controls,
             by name; an empty dict where a click means nothing.
-        **controls: ipywidgets with a `value`, by the names that `draw` takes.
+        **inputs: the controls, by the names that `draw` takes.
 
-    Its display bundle carries a still of the picture too, so that an unexecuted notebook shows one.
+    An error of `draw` is shown in the picture's place, and the next good state draws again. The display bundle carries
+    a still, so that a notebook that was not run shows one.
     """
+
+    _esm = Path(__file__).with_name("widget.js")
+    alt = traitlets.Unicode().tag(sync=True)
+    controls = traitlets.List().tag(sync=True)
+    state = traitlets.Dict().tag(sync=True)
+    picture = traitlets.Bytes().tag(sync=True)
+    words = traitlets.Unicode().tag(sync=True)
+    error = traitlets.Unicode().tag(sync=True)
+    panels = traitlets.List().tag(sync=True)
+    numbers = traitlets.List().tag(sync=True)
+    colours = traitlets.Bytes().tag(sync=True)
+    clickable = traitlets.Bool().tag(sync=True)
+    clicked = traitlets.List().tag(sync=True)
 
     def __init__(
         self,
-        draw: Callable[..., np.ndarray],
+        draw: Callable[..., np.ndarray] | list[list[Panel]],
         *,
         alt: str,
         click: Callable[[float, float], dict] | None = None,
-        **controls: ipywidgets.ValueWidget,
+        **inputs: Control,
     ):
-        self.draw, self.alt, self.click, self.controls = draw, alt, click, controls
-        for name, control in controls.items():
-            control.description = control.description or name.replace("_", " ")
-            control.style.description_width = "9em"
-            control.layout.width = "32em"
-            control.observe(self._redraw, "value")
-        self.picture = ipywidgets.Image(value=self._png(), format="png")
-        self.picture.layout.object_fit = "contain"
-        self.picture.layout.align_self = "flex-start"
-        if click:
-            self.picture.add_class("fervt-clickable")
-            self._events = ipyevents.Event(source=self.picture, watched_events=["click"])
-            self._events.on_dom_event(self._clicked)
-        # ipywidgets gives a picture no alternative text (a tooltip on it breaks its view), so the words stand below it.
-        caption = ipywidgets.HTML(f"<em>{html.escape(alt)}</em>")
-        super().__init__([*controls.values(), self.picture, caption])
+        self.inputs, self.click = inputs, click
+        self.columns, self.draw = ([], draw) if callable(draw) else (draw, self._draw_panels)
+        named = [asdict(c) | {"name": name, "label": c.label or name.replace("_", " ")} for name, c in inputs.items()]
+        specs = [{key: spec[key] for key in ("name", "label", "kind", "texts", "play")} for spec in named]
+        start = {name: control.start for name, control in inputs.items()}
+        super().__init__(alt=alt, controls=specs, state=start, clickable=click is not None, **self._pack())
+        self._redraw()
+        self.observe(self._redraw, "state")
+        self.observe(self._clicked, "clicked")
 
-    def _png(self) -> bytes:
-        return to_png(self.draw(**{name: control.value for name, control in self.controls.items()}))
+    @property
+    def values(self) -> dict[str, Any]:
+        """The controls' values now, by name."""
+        return {name: control.values[self.state[name]] for name, control in self.inputs.items()}
 
-    def _redraw(self, _change: dict) -> None:
-        self.picture.value = self._png()
+    def put(self, **values: Any) -> None:
+        """Move controls, as a reader would."""
+        self.state = self.state | {name: _place(self.inputs[name].values, value) for name, value in values.items()}
 
-    def _clicked(self, event: dict) -> None:
-        across = event["relativeX"] / event["boundingRectWidth"]
-        down = event["relativeY"] / event["boundingRectHeight"]
-        for name, value in self.click(across, down).items():
-            self.controls[name].value = value
+    def _redraw(self, _change: dict | None = None) -> None:
+        said = ", ".join(f"{spec['label']} {spec['texts'][self.state[spec['name']]]}" for spec in self.controls)
+        with self.hold_sync():
+            try:
+                if not self.columns or not self.picture:
+                    self.picture = to_png(self.draw(**self.values))
+                self.words, self.error = f"{self.alt} Now: {said}.", ""
+            except Exception as error:  # whatever a reader's own function raises
+                self.words = self.error = f"{type(error).__name__}: {error} ({said})"
+
+    def _clicked(self, change: dict) -> None:
+        if self.click and change["new"]:
+            self.put(**self.click(*change["new"][:2]))
+
+    def _pack(self) -> dict:
+        """The panels as the browser takes them: numbers of 16 bits once each, faces as PNG, places in pixels."""
+        arrays = {id(panel.values): panel.values for column in self.columns for panel in column}
+        packed = []
+        for x, y, panel in _places(self.columns):
+            faces = [] if panel.faces is None else panel.faces.reshape(-1, *panel.faces.shape[-3:])
+            place = {"x": x, "y": y, "cells": panel.values.shape[-1], "low": SCALE[0], "high": SCALE[1]}
+            plain = {key: value for key, value in vars(panel).items() if key not in ("values", "faces")}
+            packed.append(
+                plain | place | {"numbers": list(arrays).index(id(panel.values)), "faces": [*map(to_png, faces)]}
+            )
+        numbers = [np.asarray(array, dtype="<f2").tobytes() for array in arrays.values()]
+        colours = plots.heat_rgb(np.arange(256.0)[None]).tobytes()
+        return {"panels": packed, "numbers": numbers, "colours": colours} if packed else {}
+
+    def _draw_panels(self, **values: Any) -> np.ndarray:
+        """All panels in the present state, as the browser places them."""
+        placed = list(_places(self.columns))
+        width = max(x + max(panel.width, panel.room) for x, _, panel in placed)
+        height = max(y + panel.height + TITLE for _, y, panel in placed)
+        sheet = np.full((height, width, 3), 255, np.uint8)
+        state = {name: _place(self.inputs[name].values, value) for name, value in values.items()}
+        texts = {name: self.inputs[name].texts[at] for name, at in state.items()}
+        for x, y, panel in placed:
+            share = f"{100 * panel.cells(state).sum() / panel.whole:.0f} %"
+            title = plots.caption(panel.title.format(share=share, **texts), max(panel.width, panel.room), TITLE)
+            sheet[y : y + TITLE, x : x + title.shape[1]] = title
+            picture = panel.draw(state, values.get("opacity", 1.0))
+            sheet[y + TITLE : y + TITLE + panel.height, x : x + panel.width] = picture
+        return sheet
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        still = base64.b64encode(self.picture.value).decode()
-        return bundle | {"text/plain": self.alt, "image/png": still}, {"image/png": {"alt": self.alt}}
+        bundle = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        still = base64.b64encode(self.picture).decode()
+        return bundle[0] | {"text/plain": self.alt, "image/png": still}, {"image/png": {"alt": self.alt}}
+
+
+def _places(columns: list[list[Panel]]) -> Iterable[tuple[int, int, Panel]]:
+    """Left and top of each panel in pixels: columns from left to right, panels from top to bottom."""
+    x = 0
+    for column in columns:
+        y = 0
+        for panel in column:
+            yield x, y, panel
+            y += panel.height + TITLE
+        x += max(max(panel.width, panel.room) for panel in column) + GAP

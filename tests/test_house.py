@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image"}  # where the import has another name
 # What each layer of the library, and each package beside it, may import from the others.
-LAYERS = {"drawn_faces": "", "disk": "", "pictures": "disk", "plots": "", "widgets": ""}
+LAYERS = {"drawn_faces": "", "disk": "", "pictures": "disk", "plots": "", "widgets": "plots"}
 LAYERS |= {"data": "disk pictures drawn_faces", "model": "disk pictures"}
 LAYERS |= {name: "disk data model" for name in ("engine", "evaluation", "explain")}
 LAYERS |= {"training": "disk data model evaluation engine", "benchmark": "disk data model engine training"}
@@ -31,7 +31,7 @@ LAYERS |= {"fervt_course": f"fervt_lib {LAYERS['cli']}"}
 WITHOUT_COURSE = """
 import sys
 from importlib.metadata import Distribution, PackageNotFoundError
-ABSENT = ("captum", "ipyevents", "IPython", "ipywidgets", "jupyterlab", "matplotlib", "skimage", "tyro")
+ABSENT = ("anywidget", "captum", "IPython", "jupyterlab", "matplotlib", "skimage", "traitlets", "tyro")
 found = Distribution.from_name
 
 def refuse(name, *_, error=ModuleNotFoundError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from live import Live
+from live import PICTURES, Live
 from playwright.sync_api import Browser, Page, TimeoutError
 
 AT_ONCE = 3  # notebooks that run side by side
@@ -36,10 +36,10 @@ FORGET = f"{CODE}.forEach(cell => cell.model.executionCount = null)"  # a count 
 BUSY = f"{CODE}.some(cell => cell.model.executionState == 'running')"
 IDLE = "document.querySelector('#jp-main-statusbar')?.textContent.includes('| Idle')"
 LOADED = """![...document.querySelectorAll(".jp-OutputArea-output")].some(e => e.textContent == "Loading widget...")
-    && [...document.querySelectorAll(".widget-image")].every(image => image.complete)"""
+    && [...document.querySelectorAll(".fervt-view img")].every(image => image.complete)"""
 # The cells that make a live picture and show none, by their execution counts.
 NO_PICTURE = f"""{CODE}.filter(cell => /^LivePicture\\(/m.test(cell.model.sharedModel.getSource())
-    && !cell.node.querySelector(".widget-image")).map(cell => cell.model.executionCount)"""
+    && !cell.node.querySelector("{PICTURES}")).map(cell => cell.model.executionCount)"""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Notebook:
     @cached_property
     def lives(self) -> list[Live]:
         """Its live pictures, from top to bottom."""
-        images = self.page.query_selector_all(".widget-image")
+        images = self.page.query_selector_all(PICTURES)
         return [Live(f"{self.name} picture {i}", self.page, image) for i, image in enumerate(images, 1)]
 
     def wait(self, condition: str, seconds: int = HANGS) -> None:

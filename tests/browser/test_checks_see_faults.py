@@ -12,7 +12,7 @@ CELLS = """
 import time, warnings
 import ipywidgets, numpy as np
 from IPython.display import display
-from fervt_lib.widgets import LivePicture
+from fervt_lib.widgets import LivePicture, slider
 
 def bar(size, idle=0):
     return np.uint8(255 * (np.indices((100, 100, 3))[0] < size))
@@ -24,18 +24,18 @@ def slow(size):
     return bar(size)
 
 # %%
-LivePicture(slow, alt="slow", size=ipywidgets.IntSlider(50))
+LivePicture(slow, alt="slow", size=slider(range(101), 50))
 # %%
 outputs = ipywidgets.Output()
-level = ipywidgets.IntSlider(50)
-level.observe(lambda _: outputs.append_display_data("one more"), "value")
+level = slider(range(101), 50)
 flat = LivePicture(lambda level: np.full((100, 100, 3), level, np.uint8), alt="blank", level=level)
+flat.observe(lambda _: outputs.append_display_data("one more"), "state")
 ipywidgets.VBox([flat, outputs])
 # %%
-sliders = {name: ipywidgets.IntSlider(50) for name in ("size", "idle")}
+sliders = {name: slider(range(101), 50) for name in ("size", "idle")}
 LivePicture(bar, alt="takes no click", click=lambda across, down: {}, **sliders)
 # %%
-LivePicture(bar, alt="not shown", size=ipywidgets.IntSlider());
+LivePicture(bar, alt="not shown", size=slider(range(101), 0));
 # %%
 warnings.warn("a warning")
 # %%

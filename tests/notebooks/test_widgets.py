@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from symtable import SymbolTable, symtable
 
-import ipywidgets
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
@@ -16,10 +15,10 @@ import pytest
 
 from fervt_lib import data, plots, widgets
 from fervt_lib.data import load
-from fervt_lib.widgets import LivePicture
+from fervt_lib.widgets import LivePicture, Panel, choice, slider, toggle
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-CONTROLS = {"01": 11, "02": 4, "03": 6, "04": 6, "05": 6, "06": 3}  # how many a notebook has
+CONTROLS = {"01": 11, "02": 6, "03": 8, "04": 6, "05": 6, "06": 3}  # how many a notebook has
 WORK = "LivePicture(", "train_live(model"  # what makes a picture, and what fills the one that shows a training
 SIDE = 288  # pixels of the face on the left of most pictures
 
@@ -64,82 +63,84 @@ def used(scope: SymbolTable) -> set[str]:
     return own.union(*map(used, scope.get_children()))
 
 
-def positions(control: ipywidgets.ValueWidget) -> list:
-    """Every value that a user can give a control."""
-    if hasattr(control, "options"):
-        return [option[1] if isinstance(option, tuple) else option for option in control.options]
-    if isinstance(control, ipywidgets.Checkbox):
-        return [False, True]
-    values = [control.min + control.step * i for i in range(round((control.max - control.min) / control.step) + 1)]
-    return [control.base**value for value in values] if isinstance(control, ipywidgets.FloatLogSlider) else values
-
-
 def draw(live: LivePicture, **changes) -> np.ndarray:
     """The picture in the live picture's first state but for some changes."""
-    return live.draw(**{name: control.value for name, control in live.controls.items()} | changes)
+    return live.draw(**live.values | changes)
 
 
 @pytest.mark.parametrize("notebook", CONTROLS)
 def test_every_position_gives_a_picture_and_every_control_matters(notebook):
     lives, chance = live_pictures(notebook), random.Random(0)
-    assert sum(len(live.controls) for live in lives) == CONTROLS[notebook]
+    assert sum(len(live.inputs) for live in lives) == CONTROLS[notebook]
     for live in lives:
         first = draw(live)
-        for name, control in live.controls.items():
-            pictures = [draw(live, **{name: value}) for value in positions(control)]
+        for name, control in live.inputs.items():
+            pictures = [draw(live, **{name: value}) for value in control.values]
             assert {(picture.dtype, picture.shape) for picture in pictures} == {(np.dtype(np.uint8), first.shape)}, name
             assert all(picture.std() > 5 for picture in pictures), f"{name} gives a blank picture"
             assert len({picture.tobytes() for picture in pictures}) > 1, f"{name} changes nothing"
         for _ in range(5):
-            state = {name: chance.choice(positions(control)) for name, control in live.controls.items()}
+            state = {name: chance.choice(control.values) for name, control in live.inputs.items()}
             assert live.draw(**state).shape == first.shape, state
         assert np.array_equal(draw(live), first), "the same state gives another picture"
 
 
-def check_frames_and_clicks(live: LivePicture, control: str, first: int, grid: int) -> None:
-    """Each cell of a grid over the face has an orange frame when its number is chosen; a click on it chooses it."""
-    size, width = SIDE // grid, draw(live).shape[1]
+def face_of(live: LivePicture, **changes) -> np.ndarray:
+    """The first panel without its title, `(side, side, 3)`: what an unrun notebook shows of it."""
+    side = live.columns[0][0].width
+    return draw(live, **changes)[widgets.TITLE :][:side, :side]
+
+
+def check_frames(live: LivePicture, control: str, first: int, grid: int, **state) -> None:
+    """Each cell of a grid over the face has an orange frame when its number is chosen."""
+    size = live.columns[0][0].width / grid
     for i in range(grid**2):
         top, left = i // grid * size, i % grid * size
-        rows, columns = np.nonzero((draw(live, **{control: first + i})[:SIDE, :SIDE] == plots.ORANGE).all(axis=2))
-        assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (top, top + size, left, left + size)
-        assert live.click((left + size / 2) / width, (top + size / 2) / SIDE) == {control: first + i}
-    assert live.click(0.6, 0.9) == {}
+        picture = face_of(live, **state, **{control: first + i})
+        rows, columns = np.nonzero((picture == plots.ORANGE).all(axis=2))
+        found = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+        assert np.allclose(found, (top, top + size, left, left + size), atol=1)
 
 
 @pytest.mark.parametrize("grid", [1, 2, 3, 4, 6, 8])
-def test_02_frames_the_region_and_a_click_chooses_it(grid):
-    live = live_pictures("02")[0]
-    start, live.controls["grid_size"].value = live.controls["grid_size"].value, grid
-    check_frames_and_clicks(live, "region", 0, grid)
-    assert np.array_equal(draw(live, region=63), draw(live, region=grid**2 - 1))
-    live.controls["grid_size"].value = start
+def test_02_frames_the_region(grid):
+    (live,) = live_pictures("02")
+    check_frames(live, "region", 0, grid, grid_size=grid)
+    last, beyond = (draw(live, grid_size=grid, region=region) for region in (grid**2 - 1, 63))
+    assert np.array_equal(last, beyond)
 
 
 def test_02_a_high_temperature_makes_all_regions_alike_and_a_low_one_does_not():
-    maps = [draw(live_pictures("02")[0], temperature=T, opacity=1.0)[:SIDE, :SIDE] for T in (0.1, 1, 10)]
+    temperatures = np.array(live_pictures("02")[0].inputs["temperature"].values)
+    maps = [face_of(live_pictures("02")[0], temperature=T, opacity=1.0) for T in temperatures[[0, 10, 20]]]
     low, middle, high = (float(picture.std(axis=(0, 1)).mean()) for picture in maps)
     assert low > middle > high
 
 
+def test_02_opens_on_a_map_worth_looking_at():
+    (live,) = live_pictures("02")
+    weights = live.columns[0][0].cells(live.state)
+    assert len(weights) == 16 and weights.sum() == pytest.approx(16, abs=0.01) and weights.max() > 3
+
+
 def test_03_frames_the_cell_that_asks_and_at_rollout_one_head_counts_as_the_mean():
-    live = live_pictures("03")[0]
-    check_frames_and_clicks(live, "query", 19, 6)
-    assert live.click(0.6, 0.1) == {"query": 0}
-    mean = draw(live, rollout=True, heads="mean")
-    assert all(np.array_equal(draw(live, rollout=True, heads=head), mean) for head in range(6))
-    assert not np.array_equal(draw(live, rollout=True, heads="max"), mean)
+    (live,) = live_pictures("03")
+    check_frames(live, "query", 19, 6)
+    mean = face_of(live, rollout=True, heads="mean")
+    assert all(np.array_equal(face_of(live, rollout=True, heads=head), mean) for head in range(6))
+    assert not np.array_equal(face_of(live, rollout=True, heads="max"), mean)
 
 
-@pytest.mark.parametrize(
-    ("notebook", "other"), [("01", {"unit": 26}), ("02", {"temperature": 10}), ("03", {"layer": 1})]
-)
-def test_opacity_0_shows_the_face_alone(notebook, other):
-    live = live_pictures(notebook)[0]
-    plain, same, covered = (
-        draw(live, **how)[:SIDE, :SIDE] for how in ({"opacity": 0}, {"opacity": 0} | other, {"opacity": 1})
-    )
+def test_opacity_0_shows_the_face_alone():
+    (live, _), others = live_pictures("01"), {"unit": 26}
+    shown = ({"opacity": 0.0}, {"opacity": 0.0} | others, {"opacity": 1.0})
+    plain, same, covered = (draw(live, **how)[:SIDE, :SIDE] for how in shown)
     assert np.array_equal(plain, same) and not np.array_equal(plain, covered)
+    for live, others in ((live_pictures("02")[0], {"grid_size": 8}), (live_pictures("03")[0], {"layer": 1})):
+        how = {"opacity": 0.0, "region" if "region" in live.inputs else "query": 0}
+        plain, same, covered = (face_of(live, **how | more) for more in ({}, others, {"opacity": 1.0}))
+        unmarked = (plain != plots.ORANGE).any(axis=2) & (same != plots.ORANGE).any(axis=2)  # the frame may move
+        assert np.array_equal(plain[unmarked], same[unmarked]) and not np.array_equal(plain, covered)
 
 
 def test_01_upside_down_turns_every_face_of_the_gallery():
@@ -152,7 +153,7 @@ def test_01_upside_down_turns_every_face_of_the_gallery():
 
 def test_04_the_picture_follows_the_training_and_the_lanes_show_what_a_launch_costs():
     progress, lanes = live_pictures("04")
-    first, last = (draw(progress, step=step) for step in (0, progress.controls["step"].max))
+    first, last = (draw(progress, step=step) for step in (0, progress.inputs["step"].values[-1]))
     curves = [(picture[28:238] == plots.BLUE).all(axis=2).sum() for picture in (first, last)]
     assert curves[0] == 0 < curves[1]
 
@@ -171,7 +172,7 @@ def test_05_only_two_methods_use_steps_and_attention_knows_no_class():
     def alike(one: dict, other: dict) -> bool:
         return np.array_equal(draw(live, **one)[:SIDE], draw(live, **other)[:SIDE])
 
-    for method in positions(live.controls["method"]):
+    for method in live.inputs["method"].values:
         uses_steps = method in ("integrated gradients", "SmoothGrad")
         assert alike({"method": method, "steps": 1}, {"method": method, "steps": 8}) != uses_steps, method
     anger, fear = {"class_explained": "anger"}, {"class_explained": "fear"}
@@ -180,13 +181,58 @@ def test_05_only_two_methods_use_steps_and_attention_knows_no_class():
     assert np.array_equal(picture[:SIDE, :SIDE], picture[:SIDE, -SIDE:]), "at opacity 0 both sides show the face"
 
 
-def test_a_new_picture_replaces_the_old_and_a_still_goes_along():
-    live = live_pictures("02")[0]
-    picture, before = live.picture, live.picture.value
-    live.controls["region"].value = 6
-    assert live.picture is picture and live.picture.value == widgets.to_png(draw(live)) != before
-    live._clicked({"relativeX": 10, "relativeY": 10, "boundingRectWidth": 620, "boundingRectHeight": 288})
-    assert live.controls["region"].value == 0
+def stripes(level, wide=False):
+    if level == 3:
+        raise ValueError("three is too many")
+    return np.uint8(255 * (np.indices((40, 60, 3))[0] < 10 * level + 2 * wide))
+
+
+def small_picture(**options) -> LivePicture:
+    inputs = {"level": slider(range(5), 1, label="how many"), "wide": toggle()}
+    return LivePicture(stripes, alt="Stripes.", **inputs, **options)
+
+
+def test_a_new_state_gives_a_new_picture_and_its_words_and_a_still_goes_along():
+    live = small_picture(click=lambda across, down: {"level": round(4 * down)})
+    assert live.words == "Stripes. Now: how many 1, wide off."
+    live.state = {"level": 2, "wide": 1}  # as the browser sends it
+    assert live.picture == widgets.to_png(stripes(2, True)) and live.words == "Stripes. Now: how many 2, wide on."
+    live.clicked = [0.5, 1.0, 17]
+    assert live.values == {"level": 4, "wide": True} and live.picture == widgets.to_png(stripes(4, True))
     data, metadata = live._repr_mimebundle_()
-    assert data["image/png"] and data["text/plain"] == live.alt == metadata["image/png"]["alt"]
+    assert data["image/png"] and data["text/plain"] == "Stripes." == metadata["image/png"]["alt"]
     assert "application/vnd.jupyter.widget-view+json" in data
+
+
+def test_an_error_is_said_in_the_pictures_place_and_the_next_good_state_draws_again():
+    live = small_picture()
+    live.put(level=3)
+    assert live.error == "ValueError: three is too many (how many 3, wide off)" == live.words
+    live.put(level=4)
+    assert live.error == "" and live.picture == widgets.to_png(stripes(4))
+
+
+def test_a_control_says_its_values_and_refuses_a_start_that_it_does_not_have():
+    assert slider(np.linspace(0, 1, 21), 0.15).texts[3] == "0.15" and slider([5, 7], 7).start == 1
+    named = choice({"the mean": "mean", "head 1": 0}, 0)
+    assert (named.kind, named.texts, named.values, named.start) == ("choice", ["the mean", "head 1"], ["mean", 0], 1)
+    with pytest.raises(ValueError, match="8 is not among the values"):
+        slider(range(8), 8)
+
+
+def test_panels_are_sent_as_16_bit_numbers_once_and_drawn_alike():
+    values = np.linspace(0, 3, 32).reshape(2, 16)
+    face = np.full((1, 8, 8, 3), 100, np.uint8)
+    above = Panel(
+        values, ("row",), (4,), faces=face, face_axes=("one",), pick="cell", title="row {row}", width=80, height=80
+    )
+    below = Panel(values, ("row",), (2,), first=4, whole=values[0].sum(), title="{share}", width=40, height=40)
+    inputs = {"row": slider(range(2), 0), "one": choice(["x"], "x"), "cell": slider(range(16), 5)}
+    live = LivePicture([[above], [below]], alt="Numbers.", **inputs)
+    assert len(live.numbers) == 1 and np.array_equal(np.frombuffer(live.numbers[0], "<f2"), np.float16(values).ravel())
+    assert [panel["numbers"] for panel in live.panels] == [0, 0] and len(live.colours) == 3 * 256
+    assert [(panel["x"], panel["y"]) for panel in live.panels] == [(0, 0), (80 + widgets.GAP, 0)]
+    picture = live.draw(**live.values)
+    assert picture.shape == (80 + widgets.TITLE, 80 + widgets.GAP + 40, 3)
+    tile = picture[widgets.TITLE :, 80 + widgets.GAP :][:40]
+    assert np.array_equal(tile[::20, ::20], plots.heat_rgb(values[0, 4:8].reshape(2, 2), *widgets.SCALE))

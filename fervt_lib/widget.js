@@ -1,0 +1,332 @@
+// A picture and its controls, side by side where there is room.
+//
+// In a notebook Python draws: a control moves, the state goes to the kernel, a PNG comes back. With `panels` the
+// numbers are here already, and the browser draws them itself. On a page without a kernel `ahead` holds pictures of
+// some states; the nearest is shown. The model is anywidget's: get, set, on, save_changes.
+
+const STYLE = `
+.fervt { display: flex; flex-wrap: wrap; gap: 12px 28px; align-items: flex-start; font: 14px/1.4 system-ui, sans-serif;
+  color: CanvasText; background: Canvas; padding: 8px; color-scheme: light dark; }
+.fervt-view { flex: 0 1 auto; min-width: min(280px, 100%); max-width: 100%; position: relative; }
+.fervt-view img, .fervt-view canvas { display: block; max-width: 100%; height: auto; }
+.fervt-view .fervt-picks { cursor: crosshair; }
+.fervt-words { margin: 6px 0 0; max-width: 44em; min-height: 2.8em; }
+.fervt-error { border: 2px solid #b3261e; padding: 12px; margin: 0; white-space: pre-wrap; max-width: 44em; }
+.fervt-controls { flex: 1 1 260px; max-width: 400px; display: grid; gap: 8px; }
+.fervt-row { display: grid; grid-template-columns: minmax(7em, 1fr) 2fr 4.5em; gap: 8px; align-items: center; min-height: 28px; }
+.fervt-row input[type=range], .fervt-row select { width: 100%; min-width: 0; }
+.fervt-row input[type=range] { accent-color: #0072b2; height: 24px; margin: 0; }
+.fervt-row select { font: inherit; min-height: 28px; grid-column: 2 / 4; }
+.fervt-row input[type=checkbox] { width: 20px; height: 20px; margin: 0; accent-color: #0072b2; }
+.fervt-row output { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.fervt-row button { font: inherit; grid-column: 2; justify-self: start; padding: 2px 12px; min-height: 28px; }
+.fervt :focus-visible { outline: 3px solid #e66100; outline-offset: 2px; }
+body[data-jp-theme-light="false"] .fervt { color-scheme: dark; }
+body[data-jp-theme-light="true"] .fervt { color-scheme: light; }
+`;
+
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+let count = 0; // of ids, so that labels find their controls
+
+// --- controls ---------------------------------------------------------------------------------------------------
+
+/** The rows of controls. `put(name, index, done)` is called as one moves; returns `show(state)`. */
+function makeControls(specs, place, put) {
+  const shows = specs.map((spec) => {
+    const id = `fervt-${count++}`, last = spec.texts.length - 1;
+    const row = make("div", { className: "fervt-row" }, make("label", { htmlFor: id, textContent: spec.label }));
+    place.append(row);
+    if (spec.kind === "choice") {
+      const options = spec.texts.map((text, i) => make("option", { value: i, textContent: text }));
+      const select = make("select", { id, onchange: () => put(spec.name, +select.value, true) }, ...options);
+      row.append(select);
+      return (index) => { select.value = index; };
+    }
+    if (spec.kind === "toggle") {
+      const box = make("input", { id, type: "checkbox", onchange: () => put(spec.name, +box.checked, true) });
+      row.append(box);
+      return (index) => { box.checked = index === 1; };
+    }
+    const range = make("input", { id, type: "range", min: 0, max: last, step: 1 });
+    const output = make("output", { htmlFor: id });
+    const show = (index) => {
+      range.value = index;
+      range.setAttribute("aria-valuetext", spec.texts[index]);
+      output.textContent = spec.texts[index];
+    };
+    const move = (done) => { show(+range.value); put(spec.name, +range.value, done); };
+    range.oninput = () => move(false);
+    range.onchange = () => move(true);
+    row.append(range, output);
+    if (spec.play) row.append(makePlayer(range, last, move, spec.label));
+    return show;
+  });
+  return (state) => specs.forEach((spec, i) => shows[i](state[spec.name]));
+}
+
+/** A button that moves a slider to its end, a step at a time; slowly where the reader wants little motion. */
+function makePlayer(range, last, move, label) {
+  const button = make("button", { type: "button", textContent: "Play" });
+  let timer = null;
+  const stop = () => { clearInterval(timer); timer = null; button.textContent = "Play"; };
+  const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1500 : Math.max(80, Math.min(400, 6000 / (last + 1)));
+  button.setAttribute("aria-label", `play ${label}`);
+  button.onclick = () => {
+    if (timer) return stop();
+    if (+range.value === last) { range.value = 0; move(true); }
+    button.textContent = "Pause";
+    timer = setInterval(() => {
+      if (!button.isConnected || +range.value === last) return stop();
+      range.value = +range.value + 1;
+      move(true);
+    }, pause);
+  };
+  range.addEventListener("pointerdown", stop);
+  return button;
+}
+
+// --- pictures from Python -----------------------------------------------------------------------------------------
+
+function bytesOf(data) { // base64 on a page without a kernel, a DataView in a notebook
+  if (typeof data === "string") return Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  return data instanceof DataView ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : new Uint8Array(data);
+}
+
+function blobUrl(data) {
+  return URL.createObjectURL(new Blob([bytesOf(data)], { type: "image/png" }));
+}
+
+/** An image that shows the model's picture; `alt` follows the state. */
+function makePicture(model, view) {
+  const image = make("img", { alt: model.get("words") });
+  view.append(image);
+  const show = () => {
+    const old = image.src;
+    image.src = blobUrl(model.get("picture"));
+    if (old) image.addEventListener("load", () => URL.revokeObjectURL(old), { once: true });
+  };
+  model.on("change:picture", show);
+  show();
+  if (model.get("clickable")) {
+    image.className = "fervt-picks";
+    image.onclick = (event) => {
+      const box = image.getBoundingClientRect();
+      const place = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+      model.set("clicked", [...place, event.timeStamp]); // the time, so that a second click in one place counts
+      model.save_changes();
+    };
+  }
+  return image;
+}
+
+// --- panels that the browser draws --------------------------------------------------------------------------------
+
+function halfToFloat(bits) {
+  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
+}
+
+function halves(data) {
+  const bytes = bytesOf(data), view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Float32Array.from({ length: bytes.byteLength / 2 }, (_, i) => halfToFloat(view.getUint16(2 * i, true)));
+}
+
+/** Where a state stands in an array with an axis for each of these controls. */
+function rank(axes, sizes, state) {
+  return axes.reduce((at, name, i) => at * sizes[name] + Math.min(state[name], sizes[name] - 1), 0);
+}
+
+const TITLE = 22, LEGEND = 34; // pixels
+
+/** The canvas of all panels. Returns `{canvas, paint(state) -> words, hit(x, y, state) -> [control, index] or null}`. */
+async function makeCanvas(model, specs) {
+  const sizes = Object.fromEntries(specs.map((spec) => [spec.name, spec.texts.length]));
+  const texts = Object.fromEntries(specs.map((spec) => [spec.name, spec.texts]));
+  const colours = bytesOf(model.get("colours"));
+  const numbers = model.get("numbers").map(halves);
+  const panels = await Promise.all(model.get("panels").map(async (panel) => ({
+    ...panel,
+    numbers: numbers[panel.numbers],
+    images: await Promise.all(panel.faces.map((face) => createImageBitmap(new Blob([bytesOf(face)])))),
+  })));
+  const width = Math.max(...panels.map((panel) => panel.x + Math.max(panel.width, panel.room)));
+  const height = Math.max(...panels.map((panel) => panel.y + panel.height + TITLE)) + LEGEND;
+  const sharp = Math.max(1, Math.min(2, globalThis.devicePixelRatio || 1));
+  const canvas = make("canvas", { width: width * sharp, height: height * sharp });
+  canvas.style.width = `${width}px`;
+  canvas.setAttribute("role", "img");
+  const pen = canvas.getContext("2d");
+
+  const colour = (panel, value) => {
+    const unit = (value - panel.low) / (panel.high - panel.low);
+    const at = 3 * Math.max(0, Math.min(255, Math.round(255 * unit)));
+    return `rgb(${colours[at]},${colours[at + 1]},${colours[at + 2]})`;
+  };
+  const rowsOf = (panel, state) => (panel.sides_of ? panel.sides[state[panel.sides_of]] : panel.sides[0]);
+  const valuesOf = (panel, state, n) => {
+    const start = rank(panel.axes, sizes, state) * panel.cells + panel.first;
+    return panel.numbers.subarray(start, start + n);
+  };
+  const markOf = (panel, state, n) => {
+    const index = panel.pick ? state[panel.pick] - panel.pick_first : -1;
+    return index >= 0 ? Math.min(index, n - 1) : -1;
+  };
+
+  function paintMap(panel, state) {
+    const rows = rowsOf(panel, state), values = valuesOf(panel, state, rows * rows), step = panel.width / rows;
+    const opacity = panel.images.length && texts.opacity ? +texts.opacity[state.opacity] : 1;
+    if (panel.images.length) {
+      pen.imageSmoothingEnabled = false;
+      pen.drawImage(panel.images[rank(panel.face_axes, sizes, state)], panel.x, panel.y + TITLE, panel.width, panel.height);
+    }
+    pen.globalAlpha = opacity;
+    values.forEach((value, i) => {
+      pen.fillStyle = colour(panel, value);
+      const left = Math.round((i % rows) * step), top = Math.round(Math.floor(i / rows) * step);
+      const right = Math.round(((i % rows) + 1) * step), bottom = Math.round((Math.floor(i / rows) + 1) * step);
+      pen.fillRect(panel.x + left, panel.y + TITLE + top, right - left, bottom - top);
+    });
+    pen.globalAlpha = 1;
+    const mark = markOf(panel, state, rows * rows);
+    if (mark >= 0) {
+      pen.strokeStyle = "#e66100";
+      pen.lineWidth = 4;
+      pen.strokeRect(panel.x + (mark % rows) * step + 2, panel.y + TITLE + Math.floor(mark / rows) * step + 2, step - 4, step - 4);
+    }
+    return mark < 0 ? "" : `row ${Math.floor(mark / rows) + 1}, column ${(mark % rows) + 1}: ${values[mark].toFixed(2)} times the mean`;
+  }
+
+  function paintBars(panel, state) {
+    const rows = rowsOf(panel, state), values = valuesOf(panel, state, rows * rows), step = panel.width / values.length;
+    const mark = markOf(panel, state, values.length), top = Math.max(...values, panel.high), unit = panel.height / top;
+    values.forEach((value, i) => {
+      pen.fillStyle = i === mark ? "#e66100" : "#0072b2";
+      pen.fillRect(panel.x + i * step, panel.y + TITLE + panel.height - unit * value, Math.max(1, 0.8 * step), unit * value);
+    });
+    pen.fillStyle = getComputedStyle(canvas).color;
+    pen.fillRect(panel.x, panel.y + TITLE + panel.height - unit - 1, panel.width, 2); // the mean is 1
+    return "";
+  }
+
+  function paintLegend(panel) {
+    const top = height - LEGEND + 6, wide = Math.min(panel.width, 240);
+    for (let i = 0; i < wide; i++) {
+      pen.fillStyle = colour(panel, panel.low + ((panel.high - panel.low) * i) / (wide - 1));
+      pen.fillRect(panel.x + i, top, 1, 10);
+    }
+    pen.fillStyle = getComputedStyle(canvas).color;
+    for (const value of [panel.low, 1, panel.high]) {
+      const at = ((value - panel.low) / (panel.high - panel.low)) * wide;
+      pen.textAlign = value === panel.low ? "left" : value === panel.high ? "right" : "center";
+      pen.fillText(value === panel.high ? `${value} times the mean, or more` : `${value}`, panel.x + (value === panel.high ? wide + 130 : at), top + 24);
+    }
+    pen.textAlign = "left";
+  }
+
+  function paint(state) {
+    pen.setTransform(sharp, 0, 0, sharp, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    pen.font = "13px system-ui, sans-serif";
+    const words = panels.map((panel) => {
+      const found = panel.kind === "bars" ? paintBars(panel, state) : paintMap(panel, state);
+      pen.fillStyle = getComputedStyle(canvas).color;
+      const part = valuesOf(panel, state, rowsOf(panel, state) ** 2).reduce((sum, value) => sum + value, 0);
+      const share = `${((100 * part) / panel.whole).toFixed(0)} %`;
+      const title = panel.title.replace(/\{(\w+)\}/g, (_, name) => (name === "share" ? share : texts[name][state[name]]));
+      pen.fillText(title, panel.x, panel.y + 15);
+      return [title, found].filter(Boolean).join(", ");
+    });
+    paintLegend(panels[0]);
+    return words.join("; ");
+  }
+
+  function hit(event, state) {
+    const box = canvas.getBoundingClientRect(), scale = width / box.width;
+    const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
+    for (const panel of panels.filter((each) => each.pick && each.kind !== "bars")) {
+      const across = (x - panel.x) / panel.width, down = (y - panel.y - TITLE) / panel.height, rows = rowsOf(panel, state);
+      if (across >= 0 && across < 1 && down >= 0 && down < 1)
+        return [panel.pick, panel.pick_first + Math.floor(down * rows) * rows + Math.floor(across * rows)];
+    }
+    return null;
+  }
+  return { canvas, paint, hit };
+}
+
+// --- the widget ---------------------------------------------------------------------------------------------------
+
+async function render({ model, el }) {
+  const specs = model.get("controls"), drawn = model.get("panels").length > 0;
+  const view = make("div", { className: "fervt-view" }), place = make("div", { className: "fervt-controls" });
+  const words = make("p", { className: "fervt-words" }), error = make("p", { className: "fervt-error", hidden: true });
+  const root = make("div", { className: "fervt" }, view, place);
+  el.append(make("style", { textContent: STYLE }), root);
+
+  const canvas = drawn ? await makeCanvas(model, specs) : null;
+  const picture = drawn ? canvas.canvas : makePicture(model, view);
+  view.append(picture, error, words);
+  let state = { ...model.get("state") }, wanted = false;
+
+  const paint = () => { // at most once in each frame of the screen, with the newest state
+    if (wanted) return;
+    wanted = true;
+    requestAnimationFrame(() => {
+      wanted = false;
+      words.textContent = canvas.paint(state);
+      canvas.canvas.dispatchEvent(new Event("painted"));
+      canvas.canvas.setAttribute("aria-label", `${model.get("alt")} ${words.textContent}`);
+    });
+  };
+  const showControls = makeControls(specs, place, (name, index, done) => {
+    state = { ...state, [name]: index };
+    if (drawn) paint();
+    if (drawn && !done) return; // Python need not know each step
+    model.set("state", state);
+    model.save_changes();
+  });
+  for (const each of place.querySelectorAll("input, select, button"))
+    each.dataset.lmSuppressShortcuts = "true"; // else JupyterLab takes a slider's arrow keys
+  const show = () => {
+    state = { ...model.get("state") };
+    showControls(state);
+    if (drawn) return paint();
+    const message = model.get("error");
+    error.textContent = message;
+    error.hidden = !message;
+    picture.hidden = Boolean(message);
+    picture.alt = model.get("words");
+    words.textContent = model.get("words");
+  };
+  for (const name of ["state", "words", "error"]) model.on(`change:${name}`, show);
+  show();
+  if (drawn) pick(model, canvas, () => state, (next) => { state = next; showControls(state); paint(); });
+}
+
+/** The pointer over a panel chooses a cell for as long as it is there; a click or a touch keeps it. */
+function pick(model, { canvas, hit }, get, put) {
+  let kept = null; // the index before the pointer came
+  const choose = (event, keep) => {
+    const found = hit(event, get());
+    canvas.className = found ? "fervt-picks" : "";
+    if (!found) return leave();
+    const [name, index] = found;
+    kept ??= [name, get()[name]];
+    if (keep) kept = [name, index];
+    if (get()[name] !== index) put({ ...get(), [name]: index });
+    if (keep) { model.set("state", get()); model.save_changes(); }
+  };
+  const leave = () => {
+    if (kept) put({ ...get(), [kept[0]]: kept[1] });
+    kept = null;
+  };
+  canvas.addEventListener("pointermove", (event) => choose(event, false));
+  canvas.addEventListener("pointerdown", (event) => choose(event, true));
+  canvas.addEventListener("pointerleave", leave);
+}
+
+export default { render };
