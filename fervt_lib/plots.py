@@ -1,6 +1,7 @@
 """Arrays to pictures: numpy for what a slider redraws, matplotlib for figures that stand still."""
 
 import io
+from functools import cache
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -105,10 +106,15 @@ def frame(picture: np.ndarray, colour: tuple[int, int, int], width: int = 3) -> 
     return framed
 
 
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size=15)
+
+
 def caption(text: str, width: int, height: int = 28) -> np.ndarray:
     """Black words on a white strip `(height, width, 3)`; lines are parted by a line feed."""
     image = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(image).text((4, 4), text, fill="black", font=ImageFont.load_default(size=15))
+    ImageDraw.Draw(image).text((4, 4), text, fill="black", font=_font())
     return np.asarray(image)
 
 

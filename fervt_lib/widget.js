@@ -31,6 +31,7 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+const PREFIX = `fervt-${Math.random().toString(36).slice(2)}-`; // each widget loads this file anew
 let count = 0; // of ids, so that labels find their controls
 
 // --- controls ---------------------------------------------------------------------------------------------------
@@ -38,7 +39,7 @@ let count = 0; // of ids, so that labels find their controls
 /** The rows of controls. `put(name, index, done)` is called as one moves; returns `show(state)`. */
 function makeControls(specs, place, put) {
   const shows = specs.map((spec) => {
-    const id = `fervt-${count++}`, last = spec.texts.length - 1;
+    const id = PREFIX + count++, last = spec.texts.length - 1;
     const row = make("div", { className: "fervt-row" }, make("label", { htmlFor: id, textContent: spec.label }));
     place.append(row);
     if (spec.kind === "choice") {
@@ -161,6 +162,8 @@ async function makeCanvas(model, specs) {
   canvas.style.width = `${width}px`;
   canvas.setAttribute("role", "img");
   const pen = canvas.getContext("2d");
+  let ink = "black"; // of words; asked for only when the theme changes, because asking lays out the whole page
+  const askInk = () => { if (canvas.isConnected) ink = getComputedStyle(canvas).color; };
 
   const colour = (panel, value) => {
     const unit = (value - panel.low) / (panel.high - panel.low);
@@ -208,7 +211,7 @@ async function makeCanvas(model, specs) {
       pen.fillStyle = i === mark ? "#e66100" : "#0072b2";
       pen.fillRect(panel.x + i * step, panel.y + TITLE + panel.height - unit * value, Math.max(1, 0.8 * step), unit * value);
     });
-    pen.fillStyle = getComputedStyle(canvas).color;
+    pen.fillStyle = ink;
     pen.fillRect(panel.x, panel.y + TITLE + panel.height - unit - 1, panel.width, 2); // the mean is 1
     return "";
   }
@@ -219,7 +222,7 @@ async function makeCanvas(model, specs) {
       pen.fillStyle = colour(panel, panel.low + ((panel.high - panel.low) * i) / (wide - 1));
       pen.fillRect(panel.x + i, top, 1, 10);
     }
-    pen.fillStyle = getComputedStyle(canvas).color;
+    pen.fillStyle = ink;
     for (const value of [panel.low, 1, panel.high]) {
       const at = ((value - panel.low) / (panel.high - panel.low)) * wide;
       pen.textAlign = value === panel.low ? "left" : value === panel.high ? "right" : "center";
@@ -234,7 +237,7 @@ async function makeCanvas(model, specs) {
     pen.font = "13px system-ui, sans-serif";
     const words = panels.map((panel) => {
       const found = panel.kind === "bars" ? paintBars(panel, state) : paintMap(panel, state);
-      pen.fillStyle = getComputedStyle(canvas).color;
+      pen.fillStyle = ink;
       const part = valuesOf(panel, state, rowsOf(panel, state) ** 2).reduce((sum, value) => sum + value, 0);
       const share = `${((100 * part) / panel.whole).toFixed(0)} %`;
       const title = panel.title.replace(/\{(\w+)\}/g, (_, name) => (name === "share" ? share : texts[name][state[name]]));
@@ -255,7 +258,7 @@ async function makeCanvas(model, specs) {
     }
     return null;
   }
-  return { canvas, paint, hit };
+  return { canvas, paint, hit, askInk };
 }
 
 // --- the widget ---------------------------------------------------------------------------------------------------
@@ -270,16 +273,18 @@ async function render({ model, el }) {
   const canvas = drawn ? await makeCanvas(model, specs) : null;
   const picture = drawn ? canvas.canvas : makePicture(model, view);
   view.append(picture, error, words);
-  let state = { ...model.get("state") }, wanted = false;
+  let state = { ...model.get("state") }, resting = false, wanted = false;
 
-  const paint = () => { // at most once in each frame of the screen, with the newest state
-    if (wanted) return;
-    wanted = true;
+  const paint = () => { // at once, and then not again before the next frame of the screen: the newest state wins
+    wanted = resting;
+    if (resting) return;
+    resting = true;
+    words.textContent = canvas.paint(state);
+    canvas.canvas.setAttribute("aria-label", `${model.get("alt")} ${words.textContent}`);
+    canvas.canvas.dispatchEvent(new Event("painted"));
     requestAnimationFrame(() => {
-      wanted = false;
-      words.textContent = canvas.paint(state);
-      canvas.canvas.dispatchEvent(new Event("painted"));
-      canvas.canvas.setAttribute("aria-label", `${model.get("alt")} ${words.textContent}`);
+      resting = false;
+      if (wanted) paint();
     });
   };
   const showControls = makeControls(specs, place, (name, index, done) => {
@@ -302,6 +307,12 @@ async function render({ model, el }) {
     picture.alt = model.get("words");
     words.textContent = model.get("words");
   };
+  if (drawn) {
+    const themed = () => { canvas.askInk(); paint(); };
+    new MutationObserver(themed).observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-theme"] });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed);
+    requestAnimationFrame(themed); // by then it is in the page
+  }
   for (const name of ["state", "words", "error"]) model.on(`change:${name}`, show);
   show();
   if (drawn) pick(model, canvas, () => state, (next) => { state = next; showControls(state); paint(); });

@@ -98,13 +98,15 @@ class Live:
     def dragged(self, slider: Control) -> Iterator[None]:
         """A slider that the mouse has pulled to the end that is farther away, then put back where it was."""
         mouse, start = self.page.mouse, slider.position()
-        slider.handle.scroll_into_view_if_needed()
-        box, last = slider.handle.bounding_box(), slider.handle.evaluate("e => +e.max")
-        y, ends = box["y"] + box["height"] / 2, (box["x"] + 4, box["x"] + box["width"] - 4)
-        at = ends[0] + (ends[1] - ends[0]) * start / last
-        mouse.move(at, y)
-        mouse.down()
-        mouse.move(ends[0] if start > last / 2 else ends[1], y, steps=40)
-        mouse.up()
+        for _ in range(5):  # a page that has just scrolled may shift below the mouse
+            slider.handle.scroll_into_view_if_needed()
+            box, last = slider.handle.bounding_box(), slider.handle.evaluate("e => +e.max")
+            y, ends = box["y"] + box["height"] / 2, (box["x"] + 4, box["x"] + box["width"] - 4)
+            mouse.move(ends[0] + (ends[1] - ends[0]) * start / last, y)
+            mouse.down()
+            mouse.move(ends[0] if start > last / 2 else ends[1], y, steps=40)
+            mouse.up()
+            if slider.position() != start:
+                break
         yield
         slider.put(start)
