@@ -113,15 +113,6 @@ function makePicture(model, view) {
   };
   model.on("change:picture", show);
   show();
-  if (model.get("clickable")) {
-    image.className = "fervt-picks";
-    image.onclick = (event) => {
-      const box = image.getBoundingClientRect();
-      const place = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-      model.set("clicked", [...place, event.timeStamp]); // the time, so that a second click in one place counts
-      model.save_changes();
-    };
-  }
   return image;
 }
 
@@ -338,6 +329,29 @@ function pick(model, { canvas, hit }, get, put) {
   canvas.addEventListener("pointermove", (event) => choose(event, false));
   canvas.addEventListener("pointerdown", (event) => choose(event, true));
   canvas.addEventListener("pointerleave", leave);
+}
+
+// --- without a kernel ----------------------------------------------------------------------------------------------
+
+/** A model that answers with the picture made ahead whose state is nearest. */
+function withoutKernel(facts) {
+  const told = {}, counts = Object.fromEntries(facts.controls.map((spec) => [spec.name, spec.texts.length]));
+  const isOrder = Object.fromEntries(facts.controls.map((spec) => [spec.name, spec.kind === "slider"]));
+  const set = (name, value) => {
+    facts[name] = value;
+    (told[name] ?? []).forEach((tell) => tell());
+  };
+  const far = (one, other) => Object.keys(counts).reduce((sum, name) => { // a slider's ends are 1 apart, choices 2
+    const steps = Math.abs(one[name] - other[name]);
+    return sum + (isOrder[name] ? steps / Math.max(1, counts[name] - 1) : 2 * (steps > 0));
+  }, 0);
+  const save_changes = () => {
+    if (!facts.ahead.length) return;
+    const nearest = facts.ahead.reduce((best, each) => (far(each.state, facts.state) < far(best.state, facts.state) ? each : best));
+    for (const name of ["words", "error", "picture"]) if (facts[name] !== nearest[name]) set(name, nearest[name]);
+  };
+  const on = (event, tell) => (told[event.replace("change:", "")] ??= []).push(tell);
+  return { get: (name) => facts[name], set, on, save_changes };
 }
 
 export default { render };

@@ -141,8 +141,6 @@ class LivePicture(anywidget.AnyWidget):
         draw: pure function from the controls' values, by name, to a picture `(h, w, 3)` uint8; or panels in columns,
             which the browser draws itself. A control named `opacity` lays their maps over the faces.
         alt: what the picture shows, in words; the state is added to it.
-        click: function from a place in the picture `(across, down)`, both from 0 to 1, to the new values of controls,
-            by name; an empty dict where a click means nothing.
         **inputs: the controls, by the names that `draw` takes.
 
     An error of `draw` is shown in the picture's place, and the next good state draws again. The display bundle carries
@@ -159,26 +157,22 @@ class LivePicture(anywidget.AnyWidget):
     panels = traitlets.List().tag(sync=True)
     numbers = traitlets.List().tag(sync=True)
     colours = traitlets.Bytes().tag(sync=True)
-    clickable = traitlets.Bool().tag(sync=True)
-    clicked = traitlets.List().tag(sync=True)
 
     def __init__(
         self,
         draw: Callable[..., np.ndarray] | list[list[Panel]],
         *,
         alt: str,
-        click: Callable[[float, float], dict] | None = None,
         **inputs: Control,
     ):
-        self.inputs, self.click = inputs, click
+        self.inputs = inputs
         self.columns, self.draw = ([], draw) if callable(draw) else (draw, self._draw_panels)
         named = [asdict(c) | {"name": name, "label": c.label or name.replace("_", " ")} for name, c in inputs.items()]
         specs = [{key: spec[key] for key in ("name", "label", "kind", "texts", "play")} for spec in named]
         start = {name: control.start for name, control in inputs.items()}
-        super().__init__(alt=alt, controls=specs, state=start, clickable=click is not None, **self._pack())
+        super().__init__(alt=alt, controls=specs, state=start, **self._pack())
         self._redraw()
         self.observe(self._redraw, "state")
-        self.observe(self._clicked, "clicked")
 
     @property
     def values(self) -> dict[str, Any]:
@@ -198,10 +192,6 @@ class LivePicture(anywidget.AnyWidget):
                 self.words, self.error = f"{self.alt} Now: {said}.", ""
             except Exception as error:  # whatever a reader's own function raises
                 self.words = self.error = f"{type(error).__name__}: {error} ({said})"
-
-    def _clicked(self, change: dict) -> None:
-        if self.click and change["new"]:
-            self.put(**self.click(*change["new"][:2]))
 
     def _pack(self) -> dict:
         """The panels as the browser takes them: numbers of 16 bits once each, faces as PNG, places in pixels."""
@@ -237,7 +227,7 @@ class LivePicture(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         bundle = super()._repr_mimebundle_(**kwargs) or ({}, {})
         still = base64.b64encode(self.picture).decode()
-        return bundle[0] | {"text/plain": self.alt, "image/png": still}, {"image/png": {"alt": self.alt}}
+        return bundle[0] | {"text/plain": self.alt, "image/png": still}, {"image/png": {"alt": self.alt}, "live": True}
 
 
 def _places(columns: list[list[Panel]]) -> Iterable[tuple[int, int, Panel]]:

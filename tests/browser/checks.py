@@ -94,7 +94,7 @@ def control_faults(live: Live, rows: list[dict], runs_model: set[str]) -> Iterat
 
 
 def mouse_faults(live: Live) -> Iterator[str]:
-    """Sliders that were dragged fast, and a picture that takes clicks, that stay the same or show an old state."""
+    """Sliders that were dragged fast, and maps that were clicked, that stay the same or show an old state."""
     for slider in (control for control in live.controls if control.kind == "range"):
         before = live.picture()
         with live.dragged(slider):
@@ -106,7 +106,7 @@ def mouse_faults(live: Live) -> Iterator[str]:
                 live.settle()
             if live.picture() != after:
                 yield f"{live.name}: {slider.label!r} was dragged and an old picture stays"
-    if live.is_canvas or live.image.get_attribute("class") == "fervt-picks":
+    if live.is_canvas:
         box, pictures = live.image.bounding_box(), {live.picture()}
         for across, down in ((0.35, 0.3), (0.15, 0.7)):  # far apart in its left half
             live.image.click(position={"x": across * box["width"], "y": down * box["height"]})

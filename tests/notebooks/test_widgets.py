@@ -187,17 +187,17 @@ def stripes(level, wide=False):
     return np.uint8(255 * (np.indices((40, 60, 3))[0] < 10 * level + 2 * wide))
 
 
-def small_picture(**options) -> LivePicture:
+def small_picture() -> LivePicture:
     inputs = {"level": slider(range(5), 1, label="how many"), "wide": toggle()}
-    return LivePicture(stripes, alt="Stripes.", **inputs, **options)
+    return LivePicture(stripes, alt="Stripes.", **inputs)
 
 
 def test_a_new_state_gives_a_new_picture_and_its_words_and_a_still_goes_along():
-    live = small_picture(click=lambda across, down: {"level": round(4 * down)})
+    live = small_picture()
     assert live.words == "Stripes. Now: how many 1, wide off."
     live.state = {"level": 2, "wide": 1}  # as the browser sends it
     assert live.picture == widgets.to_png(stripes(2, True)) and live.words == "Stripes. Now: how many 2, wide on."
-    live.clicked = [0.5, 1.0, 17]
+    live.put(level=4)
     assert live.values == {"level": 4, "wide": True} and live.picture == widgets.to_png(stripes(4, True))
     data, metadata = live._repr_mimebundle_()
     assert data["image/png"] and data["text/plain"] == "Stripes." == metadata["image/png"]["alt"]

@@ -1,0 +1,220 @@
+"""Build the course as a static web site in which every slider works: python scripts/site.py [FOLDER]
+
+The pages are the notebooks as they are stored. The cells that a live picture rests on are run once more, to get its
+numbers, or pictures of its states made ahead; `widget.js` is the same file that JupyterLab loads. Nothing is fetched:
+the site opens from a folder (file://) and below any address.
+"""
+
+import base64
+import html
+import io
+import itertools
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from symtable import SymbolTable, symtable
+from tempfile import TemporaryDirectory
+
+import latex2mathml.converter
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+from PIL import Image
+from sphinx.cmd.build import build_main
+
+from fervt_lib import plots, widgets
+from fervt_lib.widgets import LivePicture
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+WORK = "LivePicture(", "train_live(model"  # what makes a picture, and what fills the one that shows a training
+MOST = 400  # states of a picture that are drawn ahead
+TITLE = "FER-VT, taken apart"
+
+# --- live pictures of a notebook ----------------------------------------------------------------------------------
+
+
+def live_pictures(path: Path) -> list[LivePicture]:
+    """The live pictures of a notebook, made by its own code in a namespace of its own."""
+    made, namespace = [], {}
+    of_library, show = widgets.LivePicture, plots.show
+
+    class Noted(LivePicture):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+    widgets.LivePicture, plots.show = Noted, lambda alt: plt.close()
+    try:
+        for source in needed([cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]):
+            exec(compile(source, str(path), "exec"), namespace)
+    finally:
+        widgets.LivePicture, plots.show = of_library, show
+    return made
+
+
+def needed(sources: list[str]) -> list[str]:
+    """The cells that make or fill live pictures, and those that give a name which such a cell uses, and so on."""
+    names, kept = set(), []
+    for source in reversed(sources):
+        cell = symtable(source, "cell", "exec")
+        given = {symbol.get_name() for symbol in cell.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+        if any(work in source for work in WORK) or given & names:
+            names = names - given | (_used(cell) - given)
+            kept.insert(0, source)
+    return kept
+
+
+def _used(scope: SymbolTable) -> set[str]:
+    """The names of the notebook that a cell, or a function in it, reads."""
+    own = {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global() or scope.get_type() == "module"}
+    return own.union(*map(_used, scope.get_children()))
+
+
+# --- what stands in for the kernel --------------------------------------------------------------------------------
+
+
+def states(live: LivePicture) -> Iterator[dict[str, int]]:
+    """States to draw ahead: all of them where that is few; else some positions of each slider, together or in turn."""
+    counts = {name: len(control.values) for name, control in live.inputs.items()}
+    for most in (max(counts.values()), 24, 16, 12, 9, 7, 6, 5):
+        rows = {name: _positions(counts[name], most, live) for name in counts}
+        rows = {name: sorted({*row, live.state[name]}) for name, row in rows.items()}
+        if np.prod([len(row) for row in rows.values()]) <= MOST:
+            return (dict(zip(rows, place, strict=True)) for place in itertools.product(*rows.values()))
+    # so many controls: each alone, from where the picture starts
+    alone = [live.state | {name: at} for name in counts for at in _positions(counts[name], 9, live)]
+    return iter({json.dumps(state): state for state in [live.state, *alone]}.values())
+
+
+def _positions(count: int, most: int, live: LivePicture) -> list[int]:
+    """At most so many of the positions 0 to count - 1, both ends among them."""
+    return sorted({round(at) for at in np.linspace(0, count - 1, min(count, most))})
+
+
+def record(live: LivePicture) -> dict:
+    """All that a page needs in the kernel's place, as JSON."""
+    kept = {name: live.get_state()[name] for name in ("alt", "controls", "state", "words", "error")}
+    kept |= {"panels": _text(live.panels), "numbers": _text(live.numbers), "colours": _text(live.colours)}
+    if live.columns:
+        return kept | {"picture": "", "ahead": []}
+    start, ahead = dict(live.state), []
+    for state in states(live):
+        live.state = state
+        ahead.append({"state": state, "words": live.words, "error": live.error, "picture": _small(live.picture)})
+    live.state = start
+    return kept | {"picture": _small(live.picture), "ahead": ahead}
+
+
+def _small(png: bytes) -> str:
+    """A picture as WebP, a fifth of the size."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(buffer, "webp", quality=85)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _text(part: object) -> object:
+    """Bytes, wherever they are, as base64."""
+    if isinstance(part, bytes):
+        return base64.b64encode(part).decode()
+    if isinstance(part, dict):
+        return {name: _text(value) for name, value in part.items()}
+    return [_text(value) for value in part] if isinstance(part, list | tuple) else part
+
+
+# --- pages --------------------------------------------------------------------------------------------------------
+
+BOOT = """
+addEventListener("DOMContentLoaded", () => {
+  for (const place of document.querySelectorAll(".fervt-live")) {
+    const facts = JSON.parse(place.querySelector("script").textContent);
+    place.replaceChildren();
+    fervt.render({ model: fervt.withoutKernel(facts), el: place });
+  }
+});
+"""
+STYLE = """
+.fervt-live { margin: 1rem 0; overflow-x: auto; }
+div.cell_output img { max-width: 100%; height: auto; background: white; }
+"""
+CONF = f"""
+extensions = ["myst_nb"]
+project = html_title = {TITLE!r}
+html_theme = "furo"
+html_static_path = ["_static"]
+html_js_files = ["widget.js"]
+html_css_files = ["site.css"]
+html_show_sphinx = html_copy_source = html_show_sourcelink = False
+nb_execution_mode = "off"
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath", "html_image"]
+myst_heading_anchors = 3
+suppress_warnings = ["myst.header", "misc.highlighting_failure", "mystnb.unknown_mime_type"]
+
+import latex2mathml.converter
+
+def math(self, node, display):
+    self.body.append(latex2mathml.converter.convert(node.astext(), display=display))
+    raise __import__("docutils").nodes.SkipNode
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (lambda s, n: math(s, n, "inline"), None), (lambda s, n: math(s, n, "block"), None))
+
+html_math_renderer = "mathml"
+"""
+
+
+def page(path: Path) -> nbformat.NotebookNode:
+    """A notebook whose live pictures need no kernel, and whose solutions are folded."""
+    notebook, lives = nbformat.read(path, 4), iter(live_pictures(path))
+    for cell in notebook.cells:
+        if "solution" in cell.metadata.get("tags", []):
+            cell.metadata.tags = ["hide-cell"]
+        for output in cell.get("outputs", []):
+            if output.get("metadata", {}).get("live"):
+                output.data = {"text/html": element(next(lives))}
+                output.metadata = {}
+    if left := list(lives):
+        raise SystemExit(f"{path.name}: {len(left)} live pictures are not among its stored outputs: make notebooks")
+    return notebook
+
+
+def element(live: LivePicture) -> str:
+    """The place of a live picture in a page: its still until the script has run, and its numbers or pictures."""
+    facts = json.dumps(record(live)).replace("</", "<\\/")
+    still = f'<img alt="{html.escape(live.alt)}" src="data:image/webp;base64,{_small(live.picture)}">'
+    return f'<div class="fervt-live">{still}<script type="application/json">{facts}</script></div>'
+
+
+def front(pages: list[Path]) -> str:
+    """The first page: what the course is, from README's opening, and the list of notebooks."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    opening = re.split(r"^## ", readme, maxsplit=1, flags=re.MULTILINE)[0].split("\n", 1)[1]
+    opening = re.sub(r"\[([^]]+)\]\((?!https?:)[^)]+\)", r"\1", opening)  # links into the repository
+    return "\n".join([f"# {TITLE}", opening, "```{toctree}", ":maxdepth: 1", "", *(path.stem for path in pages), "```"])
+
+
+def build(target: Path, notebooks: list[Path]) -> None:
+    with TemporaryDirectory() as name:
+        source = Path(name)
+        (source / "_static").mkdir()
+        for path in notebooks:
+            nbformat.write(page(path), source / path.name)
+        (source / "index.md").write_text(front(notebooks), encoding="utf-8")
+        (source / "conf.py").write_text(CONF, encoding="utf-8")
+        module = (ROOT / "fervt_lib" / "widget.js").read_text(encoding="utf-8")
+        script = module.replace("export default { render };", "globalThis.fervt = { render, withoutKernel };")
+        (source / "_static" / "widget.js").write_text(f"(() => {{\n{script}\n{BOOT}}})();\n", encoding="utf-8")
+        (source / "_static" / "site.css").write_text(STYLE, encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        if code := build_main(["-q", "-W", "--keep-going", "-b", "html", str(source), str(target)]):
+            raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    os.environ["FERVT_DATA"] = "no-real-faces"
+    build(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "site", sorted(NOTEBOOKS.glob("*.ipynb")))
