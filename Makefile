@@ -1,7 +1,7 @@
 # make lab        set up and open the course        make lab ARGS=--no-browser   the same as a server
 # make test       set up and run every test         make notebooks               run and normalise the notebooks
 # make env        set up only                       make notebooks ARGS=--check  run them, write nothing, compare
-# make test-gpu   the tests that need CUDA
+# make test-gpu   the tests that need CUDA                    make site       the course as a static site, in site/
 PYTHON ?= python3
 
 # Stored outputs come from the drawn faces, whatever a user has put below data/: this folder does not exist.
@@ -18,7 +18,7 @@ endif
 # JupyterLab asks on its first start whether it may fetch news: it may not.
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
-.PHONY: env lab test test-gpu notebooks
+.PHONY: env lab test test-gpu notebooks site
 
 env: $(STAMP)
 
@@ -46,6 +46,9 @@ test: $(STAMP)
 	$(DRAWN_ONLY) $(ONE_THREAD) .venv/bin/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=900 notebooks
 	$(DRAWN_ONLY) .venv/bin/python -m pytest tests/browser -rs $(BROWSER_ARGS)
+
+site: $(STAMP)
+	.venv/bin/python scripts/site.py $(ARGS)
 
 test-gpu: $(STAMP)
 	.venv/bin/python -m pytest tests/gpu -rs

@@ -14,12 +14,10 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from symtable import SymbolTable, symtable
 from tempfile import TemporaryDirectory
 
-import latex2mathml.converter
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
@@ -32,7 +30,7 @@ from fervt_lib.widgets import LivePicture
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 WORK = "LivePicture(", "train_live(model"  # what makes a picture, and what fills the one that shows a training
-MOST = 400  # states of a picture that are drawn ahead
+MOST = 250  # states of a picture that are drawn ahead
 TITLE = "FER-VT, taken apart"
 
 # --- live pictures of a notebook ----------------------------------------------------------------------------------
@@ -78,22 +76,26 @@ def _used(scope: SymbolTable) -> set[str]:
 # --- what stands in for the kernel --------------------------------------------------------------------------------
 
 
-def states(live: LivePicture) -> Iterator[dict[str, int]]:
-    """States to draw ahead: all of them where that is few; else some positions of each slider, together or in turn."""
+def states(live: LivePicture) -> list[dict[str, int]]:
+    """States to draw ahead: lists and boxes in all their positions, with sliders in some, together or in turn."""
     counts = {name: len(control.values) for name, control in live.inputs.items()}
+    sliders = [name for name, control in live.inputs.items() if control.kind == "slider"]
     for most in (max(counts.values()), 24, 16, 12, 9, 7, 6, 5):
-        rows = {name: _positions(counts[name], most, live) for name in counts}
-        rows = {name: sorted({*row, live.state[name]}) for name, row in rows.items()}
+        rows = {name: _positions(counts[name], most if name in sliders else counts[name]) for name in counts}
         if np.prod([len(row) for row in rows.values()]) <= MOST:
-            return (dict(zip(rows, place, strict=True)) for place in itertools.product(*rows.values()))
-    # so many controls: each alone, from where the picture starts
-    alone = [live.state | {name: at} for name in counts for at in _positions(counts[name], 9, live)]
-    return iter({json.dumps(state): state for state in [live.state, *alone]}.values())
+            return _grid({name: sorted({*row, live.state[name]}) for name, row in rows.items()})
+    # too many: the sliders stay where they are, or one of them moves alone
+    found = _grid({name: [live.state[name]] if name in sliders else range(n) for name, n in counts.items()})
+    return found + [live.state | {name: at} for name in sliders for at in _positions(counts[name], 9)]
 
 
-def _positions(count: int, most: int, live: LivePicture) -> list[int]:
+def _positions(count: int, most: int) -> list[int]:
     """At most so many of the positions 0 to count - 1, both ends among them."""
     return sorted({round(at) for at in np.linspace(0, count - 1, min(count, most))})
+
+
+def _grid(rows: dict) -> list[dict[str, int]]:
+    return [dict(zip(rows, place, strict=True)) for place in itertools.product(*rows.values())]
 
 
 def record(live: LivePicture) -> dict:
@@ -130,6 +132,7 @@ def _text(part: object) -> object:
 
 BOOT = """
 addEventListener("DOMContentLoaded", () => {
+  for (const code of document.querySelectorAll("pre")) code.tabIndex = 0; // so that keys can scroll it
   for (const place of document.querySelectorAll(".fervt-live")) {
     const facts = JSON.parse(place.querySelector("script").textContent);
     place.replaceChildren();
@@ -138,6 +141,7 @@ addEventListener("DOMContentLoaded", () => {
 });
 """
 STYLE = """
+.content { width: 56em; }
 .fervt-live { margin: 1rem 0; overflow-x: auto; }
 div.cell_output img { max-width: 100%; height: auto; background: white; }
 """
@@ -155,14 +159,17 @@ myst_enable_extensions = ["dollarmath", "html_image"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header", "misc.highlighting_failure", "mystnb.unknown_mime_type"]
 
+import docutils.nodes
 import latex2mathml.converter
 
-def math(self, node, display):
-    self.body.append(latex2mathml.converter.convert(node.astext(), display=display))
-    raise __import__("docutils").nodes.SkipNode
+def formula(display):
+    def visit(self, node):  # as MathML, which browsers draw themselves
+        self.body.append(latex2mathml.converter.convert(node.astext(), display=display))
+        raise docutils.nodes.SkipNode
+    return visit, None
 
 def setup(app):
-    app.add_html_math_renderer("mathml", (lambda s, n: math(s, n, "inline"), None), (lambda s, n: math(s, n, "block"), None))
+    app.add_html_math_renderer("mathml", formula("inline"), formula("block"))
 
 html_math_renderer = "mathml"
 """
@@ -211,7 +218,9 @@ def build(target: Path, notebooks: list[Path]) -> None:
         (source / "_static" / "widget.js").write_text(f"(() => {{\n{script}\n{BOOT}}})();\n", encoding="utf-8")
         (source / "_static" / "site.css").write_text(STYLE, encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
-        if code := build_main(["-q", "-W", "--keep-going", "-b", "html", str(source), str(target)]):
+        if code := build_main(
+            ["-q", "-W", "--keep-going", "-b", "html", "-d", str(source / "doctrees"), str(source), str(target)]
+        ):
             raise SystemExit(code)
 
 

@@ -1,15 +1,13 @@
 """Every position of every control of every live picture in the notebooks, without a browser.
 
-The cells that a notebook's live pictures rest on are run; then the pure function behind each picture is tried.
+The cells that a notebook's live pictures rest on are run; then what draws each picture is tried.
 """
 
 import random
+import runpy
 from functools import cache
 from pathlib import Path
-from symtable import SymbolTable, symtable
 
-import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pytest
 
@@ -19,48 +17,19 @@ from fervt_lib.widgets import LivePicture, Panel, choice, slider, toggle
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 CONTROLS = {"01": 11, "02": 6, "03": 8, "04": 6, "05": 6, "06": 3}  # how many a notebook has
-WORK = "LivePicture(", "train_live(model"  # what makes a picture, and what fills the one that shows a training
+SITE = runpy.run_path(str(FOLDER.parent / "scripts" / "site.py"))
 SIDE = 288  # pixels of the face on the left of most pictures
 
 
 @cache
 def live_pictures(notebook: str) -> list[LivePicture]:
-    """The live pictures of a notebook, made by its own code in a namespace of its own."""
+    """The live pictures of a notebook, made by its own code; what 04 trains on is cut, so that it takes seconds."""
     (path,) = FOLDER.glob(f"{notebook}_*.ipynb")
-    made, namespace = [], {}
-
-    class Noted(LivePicture):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            made.append(self)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FERVT_DATA", "no-real-faces")
-        patch.setattr(widgets, "LivePicture", Noted)
-        patch.setattr(plots, "show", lambda alt: plt.close())
-        if notebook == "04":  # what it trains on, so that it takes seconds
+        if notebook == "04":
             patch.setattr(data, "load", lambda *which, count: load(*which, count=min(count, 160)))
-        for source in needed([cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]):
-            exec(compile(source, str(path), "exec"), namespace)
-    return made
-
-
-def needed(sources: list[str]) -> list[str]:
-    """The cells that make or fill live pictures, and those that give a name which such a cell uses, and so on."""
-    names, kept = set(), []
-    for source in reversed(sources):
-        cell = symtable(source, "cell", "exec")
-        given = {symbol.get_name() for symbol in cell.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
-        if any(work in source for work in WORK) or given & names:
-            names = names - given | (used(cell) - given)
-            kept.insert(0, source)
-    return kept
-
-
-def used(scope: SymbolTable) -> set[str]:
-    """The names of the notebook that a cell, or a function in it, reads."""
-    own = {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global() or scope.get_type() == "module"}
-    return own.union(*map(used, scope.get_children()))
+        return SITE["live_pictures"](path)
 
 
 def draw(live: LivePicture, **changes) -> np.ndarray:
