@@ -20,6 +20,9 @@ const STYLE = `
 .fervt-row input[type=checkbox] { width: 20px; height: 20px; margin: 0; accent-color: #0072b2; }
 .fervt-row output { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .fervt-row button { font: inherit; grid-column: 2; justify-self: start; padding: 2px 12px; min-height: 28px; }
+.fervt-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.fervt-table th, .fervt-table td { text-align: right; padding: 3px 8px; }
+.fervt-table th:first-child { text-align: left; font-weight: normal; }
 .fervt :focus-visible { outline: 3px solid #e66100; outline-offset: 2px; }
 body[data-jp-theme-light="false"] .fervt { color-scheme: dark; }
 body[data-jp-theme-light="true"] .fervt { color-scheme: light; }
@@ -255,6 +258,7 @@ async function makeCanvas(model, specs) {
 // --- the widget ---------------------------------------------------------------------------------------------------
 
 async function render({ model, el }) {
+  if (model.get("names")) return renderToy({ model, el });
   const specs = model.get("controls"), drawn = model.get("panels").length > 0;
   const view = make("div", { className: "fervt-view" }), place = make("div", { className: "fervt-controls" });
   const words = make("p", { className: "fervt-words" }), error = make("p", { className: "fervt-error", hidden: true });
@@ -331,12 +335,97 @@ function pick(model, { canvas, hit }, get, put) {
   canvas.addEventListener("pointerleave", leave);
 }
 
+// --- the attention toy --------------------------------------------------------------------------------------------
+
+const TOKEN_COLOURS = ["#0072b2", "#d55e00", "#007a59", "#b3478f"], PLANE = 320, UNIT = PLANE / 5; // from -2.5 to 2.5
+
+function draw(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** Tokens whose queries and keys are arrows to drag; scores, weights and the mixed value follow. */
+function renderToy({ model, el }) {
+  const names = model.get("names"), values = model.get("values");
+  const arrows = structuredClone(model.get("arrows"));
+  const plane = draw("svg", { viewBox: `0 0 ${PLANE} ${PLANE}`, width: PLANE, height: PLANE, role: "group" });
+  plane.setAttribute("aria-label", model.get("alt"));
+  const middle = PLANE / 2, axis = { stroke: "currentColor", "stroke-opacity": 0.3 };
+  plane.append(draw("line", { x1: 0, x2: PLANE, y1: middle, y2: middle, ...axis }));
+  plane.append(draw("line", { y1: 0, y2: PLANE, x1: middle, x2: middle, ...axis }));
+
+  const asks = make("select", { onchange: () => show() }, ...names.map((text, i) => new Option(text, i)));
+  asks.dataset.lmSuppressShortcuts = "true";
+  const table = make("tbody"), mixed = make("p", { className: "fervt-words" });
+  const head = make("tr", {}, ...["asked", "q · k", "÷ √2", "weight", "value"].map((text) => make("th", { textContent: text, scope: "col" })));
+  const words = "Solid arrows with a round tip are queries, dashed ones with a square tip are keys. Drag a tip, or use the arrow keys.";
+  const side = make("div", { className: "fervt-controls" },
+    make("label", {}, "who asks ", asks), make("table", { className: "fervt-table" }, make("thead", {}, head), table), mixed);
+  el.append(make("style", { textContent: STYLE }), make("div", { className: "fervt fervt-toy" },
+    make("div", { className: "fervt-view" }, plane, make("p", { className: "fervt-words", textContent: words })), side));
+
+  const shows = Object.entries(arrows).flatMap(([kind, ends]) => ends.map((end, i) => makeArrow(plane, kind, i, end, () => show())));
+  function show() {
+    const asker = +asks.value, q = arrows.query[asker];
+    const dots = arrows.key.map((k) => q[0] * k[0] + q[1] * k[1]), powers = dots.map((dot) => Math.exp(dot / Math.SQRT2));
+    const sum = powers.reduce((total, power) => total + power, 0), weights = powers.map((power) => power / sum);
+    table.replaceChildren(...names.map((name, i) => {
+      const cells = [dots[i].toFixed(2), (dots[i] / Math.SQRT2).toFixed(2), weights[i].toFixed(3), values[i].toFixed(1)];
+      const row = make("tr", {}, make("th", { textContent: name, scope: "row" }), ...cells.map((text) => make("td", { textContent: text })));
+      row.style.background = `linear-gradient(90deg, ${TOKEN_COLOURS[i]}55 ${100 * weights[i]}%, transparent 0)`;
+      return row;
+    }));
+    mixed.textContent = `${names[asker]} gets ${weights.reduce((total, weight, i) => total + weight * values[i], 0).toFixed(2)}, the values mixed by the weights.`;
+    shows.forEach((each) => each(asker));
+    el.dispatchEvent(new Event("painted"));
+  }
+  show();
+}
+
+/** An arrow from the middle whose tip can be dragged; returns what draws it, faint where its query does not ask. */
+function makeArrow(plane, kind, i, end, moved) {
+  const colour = TOKEN_COLOURS[i], isQuery = kind === "query";
+  const line = draw("line", { x1: PLANE / 2, y1: PLANE / 2, stroke: colour, "stroke-width": 3, "stroke-dasharray": isQuery ? "" : "6 4" });
+  const tip = draw(isQuery ? "circle" : "rect", { fill: colour, tabindex: 0, role: "slider", r: 9, width: 16, height: 16 });
+  tip.dataset.lmSuppressShortcuts = "true";
+  tip.style.cssText = "cursor: grab; touch-action: none;";
+  plane.append(line, tip);
+  const put = (x, y) => {
+    [end[0], end[1]] = [x, y].map((value) => Math.max(-2.3, Math.min(2.3, Math.round(value * 20) / 20)));
+    moved();
+  };
+  tip.onpointerdown = (event) => tip.setPointerCapture(event.pointerId);
+  tip.onpointermove = (event) => {
+    if (!tip.hasPointerCapture(event.pointerId)) return;
+    const box = plane.getBoundingClientRect(), scale = PLANE / box.width / UNIT;
+    put((event.clientX - box.left - box.width / 2) * scale, (box.top + box.height / 2 - event.clientY) * scale);
+  };
+  tip.onkeydown = (event) => {
+    const step = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    put(end[0] + step[0], end[1] + step[1]);
+  };
+  return (asker) => {
+    const x = PLANE / 2 + UNIT * end[0], y = PLANE / 2 - UNIT * end[1];
+    const place = isQuery ? { cx: x, cy: y } : { x: x - 8, y: y - 8 };
+    for (const [name, value] of Object.entries(place)) tip.setAttribute(name, value);
+    line.setAttribute("x2", x);
+    line.setAttribute("y2", y);
+    for (const part of [line, tip]) part.setAttribute("opacity", isQuery && i !== asker ? 0.3 : 1);
+    const said = { label: `${kind} ${i + 1}`, valuetext: `(${end[0].toFixed(2)}, ${end[1].toFixed(2)})`, valuenow: end[0], valuemin: -2.3, valuemax: 2.3 };
+    for (const [name, value] of Object.entries(said)) tip.setAttribute(`aria-${name}`, value);
+  };
+}
+
 // --- without a kernel ----------------------------------------------------------------------------------------------
 
 /** A model that answers with the picture made ahead whose state is nearest. */
 function withoutKernel(facts) {
-  const told = {}, counts = Object.fromEntries(facts.controls.map((spec) => [spec.name, spec.texts.length]));
-  const isOrder = Object.fromEntries(facts.controls.map((spec) => [spec.name, spec.kind === "slider"]));
+  const told = {}, specs = facts.controls ?? [], counts = Object.fromEntries(specs.map((spec) => [spec.name, spec.texts.length]));
+  const isOrder = Object.fromEntries(specs.map((spec) => [spec.name, spec.kind === "slider"]));
   const set = (name, value) => {
     facts[name] = value;
     (told[name] ?? []).forEach((tell) => tell());

@@ -230,6 +230,27 @@ class LivePicture(anywidget.AnyWidget):
         return bundle[0] | {"text/plain": self.alt, "image/png": still}, {"image/png": {"alt": self.alt}, "live": True}
 
 
+class AttentionToy(anywidget.AnyWidget):
+    """Tokens with a query and a key of two numbers each, as arrows to drag, and a value.
+
+    Scores, weights and the mixed value of the token that asks follow in the browser; it needs no kernel.
+    """
+
+    _esm = Path(__file__).with_name("widget.js")
+    alt = traitlets.Unicode("Tokens with two arrows each, a query and a key.").tag(sync=True)
+    names = traitlets.List().tag(sync=True)
+    arrows = traitlets.Dict().tag(sync=True)
+    values = traitlets.List().tag(sync=True)
+
+    def __init__(self, queries: list[list[float]], keys: list[list[float]], values: list[float]):
+        names = [f"token {i + 1}" for i in range(len(values))]
+        super().__init__(names=names, arrows={"query": queries, "key": keys}, values=values)
+
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
+        bundle = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        return bundle[0] | {"text/plain": self.alt}, {"live": True}
+
+
 def _places(columns: list[list[Panel]]) -> Iterable[tuple[int, int, Panel]]:
     """Left and top of each panel in pixels: columns from left to right, panels from top to bottom."""
     x = 0

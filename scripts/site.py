@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from symtable import SymbolTable, symtable
 from tempfile import TemporaryDirectory
@@ -24,34 +25,44 @@ import numpy as np
 from PIL import Image
 from sphinx.cmd.build import build_main
 
-from fervt_lib import plots, widgets
-from fervt_lib.widgets import LivePicture
+from fervt_lib import plots
+from fervt_lib.widgets import AttentionToy, LivePicture
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
-WORK = "LivePicture(", "train_live(model"  # what makes a picture, and what fills the one that shows a training
+WORK = (
+    "LivePicture(",
+    "AttentionToy(",
+    "train_live(model",
+)  # what makes a picture, and what fills the one that shows a training
 MOST = 250  # states of a picture that are drawn ahead
 TITLE = "FER-VT, taken apart"
 
 # --- live pictures of a notebook ----------------------------------------------------------------------------------
 
 
-def live_pictures(path: Path) -> list[LivePicture]:
-    """The live pictures of a notebook, made by its own code in a namespace of its own."""
-    made, namespace = [], {}
-    of_library, show = widgets.LivePicture, plots.show
+def live_pictures(path: Path) -> list[LivePicture | AttentionToy]:
+    """What can be moved in a notebook, made by its own code in a namespace of its own, from top to bottom."""
+    made, namespace, inits = [], {}, {kind: kind.__init__ for kind in (LivePicture, AttentionToy)}
+    show = plots.show
 
-    class Noted(LivePicture):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
+    def noting(kind: type) -> Callable:
+        def init(self, *args, **kwargs):
+            inits[kind](self, *args, **kwargs)
             made.append(self)
 
-    widgets.LivePicture, plots.show = Noted, lambda alt: plt.close()
+        return init
+
+    plots.show = lambda alt: plt.close()
+    for kind in inits:
+        kind.__init__ = noting(kind)
     try:
         for source in needed([cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]):
             exec(compile(source, str(path), "exec"), namespace)
     finally:
-        widgets.LivePicture, plots.show = of_library, show
+        plots.show = show
+        for kind, init in inits.items():
+            kind.__init__ = init
     return made
 
 
@@ -98,8 +109,10 @@ def _grid(rows: dict) -> list[dict[str, int]]:
     return [dict(zip(rows, place, strict=True)) for place in itertools.product(*rows.values())]
 
 
-def record(live: LivePicture) -> dict:
+def record(live: LivePicture | AttentionToy) -> dict:
     """All that a page needs in the kernel's place, as JSON."""
+    if isinstance(live, AttentionToy):
+        return {name: live.get_state()[name] for name in ("alt", "names", "arrows", "values")}
     kept = {name: live.get_state()[name] for name in ("alt", "controls", "state", "words", "error")}
     kept |= {"panels": _text(live.panels), "numbers": _text(live.numbers), "colours": _text(live.colours)}
     if live.columns:
@@ -193,7 +206,8 @@ def page(path: Path) -> nbformat.NotebookNode:
 def element(live: LivePicture) -> str:
     """The place of a live picture in a page: its still until the script has run, and its numbers or pictures."""
     facts = json.dumps(record(live)).replace("</", "<\\/")
-    still = f'<img alt="{html.escape(live.alt)}" src="data:image/webp;base64,{_small(live.picture)}">'
+    source = f"data:image/webp;base64,{_small(live.picture)}" if isinstance(live, LivePicture) else ""
+    still = f'<img alt="{html.escape(live.alt)}" src="{source}">' if source else html.escape(live.alt)
     return f'<div class="fervt-live">{still}<script type="application/json">{facts}</script></div>'
 
 

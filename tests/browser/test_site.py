@@ -95,3 +95,24 @@ def test_axe_finds_nothing_serious(site, page):
             (path.stem, v["id"], v["nodes"][0]["html"]) for v in violations if v["impact"] in ("serious", "critical")
         ]
     assert found == []
+
+
+def test_the_attention_toy_follows_mouse_and_keys(site, page):
+    open_page(page, next(site.glob("03*.html")))
+    toy, tip = page.locator(".fervt-toy"), page.locator(".fervt-toy circle").first
+
+    def weights() -> list[float]:
+        return [float(text) for text in toy.locator("td:nth-of-type(3)").all_inner_texts()]
+
+    seen = [weights()]
+    tip.hover()
+    box = tip.bounding_box()
+    page.mouse.down()
+    page.mouse.move(box["x"] + 50, box["y"], steps=5)
+    page.mouse.up()
+    seen.append(weights())
+    tip.press("ArrowUp")
+    seen.append(weights())
+    assert all(sum(each) == pytest.approx(1, abs=0.002) for each in seen)
+    assert seen[1][0] > seen[0][0] + 0.05, "a longer query is surer of its key"
+    assert seen[2] != seen[1] and page.errors == []

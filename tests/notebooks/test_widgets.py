@@ -29,7 +29,7 @@ def live_pictures(notebook: str) -> list[LivePicture]:
         patch.setenv("FERVT_DATA", "no-real-faces")
         if notebook == "04":
             patch.setattr(data, "load", lambda *which, count: load(*which, count=min(count, 160)))
-        return SITE["live_pictures"](path)
+        return [live for live in SITE["live_pictures"](path) if isinstance(live, LivePicture)]
 
 
 def draw(live: LivePicture, **changes) -> np.ndarray:
