@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("drawn_faces", "fervt_course", "fervt_lib")
 # README's lines, and where a library without a clone looks for data, records and its own files.
 SCRIPT = """
-import json, torch
+import json, os, torch
 import drawn_faces, fervt_course, fervt_lib
 from fervt_course.records import RESULTS
 from fervt_course.release import card_text
@@ -23,6 +23,7 @@ from fervt_lib.data import find_root
 weights = FERVT_Compact_Weights.FERPLUS
 trace = fervt_lib.fervt_compact(weights="ferplus").trace(weights.transforms()(torch.zeros(3, 48, 48))[None])
 packages = [package.__path__[0] for package in (drawn_faces, fervt_course, fervt_lib)]
+assert os.path.isfile(os.path.join(packages[2], "widget.js"))
 paths, meta = [*packages, str(find_root("ferplus")), str(RESULTS)], weights.meta
 print(json.dumps([paths, len(meta["classes"]), trace.logits.shape[1], meta["accuracy"], card_text()]))
 cli.main(["--help"])
