@@ -8,7 +8,7 @@ const STYLE = `
 .fervt { display: flex; flex-wrap: wrap; gap: 12px 28px; align-items: flex-start; font: 14px/1.4 system-ui, sans-serif;
   color: CanvasText; background: Canvas; padding: 8px; color-scheme: light dark; }
 .fervt-view { flex: 0 1 auto; min-width: min(280px, 100%); max-width: 100%; position: relative; }
-.fervt-view img, .fervt-view canvas { display: block; max-width: 100%; height: auto; }
+.fervt-view :is(img, canvas, svg):not([hidden]) { display: block; max-width: 100%; height: auto; }
 .fervt-view .fervt-picks { cursor: crosshair; }
 .fervt-words { margin: 6px 0 0; max-width: 44em; min-height: 2.8em; }
 .fervt-error { border: 2px solid #b3261e; padding: 12px; margin: 0; white-space: pre-wrap; max-width: 44em; }
@@ -24,8 +24,9 @@ const STYLE = `
 .fervt-table th, .fervt-table td { text-align: right; padding: 3px 8px; }
 .fervt-table th:first-child { text-align: left; font-weight: normal; }
 .fervt :focus-visible { outline: 3px solid #e66100; outline-offset: 2px; }
-body[data-jp-theme-light="false"] .fervt { color-scheme: dark; }
-body[data-jp-theme-light="true"] .fervt { color-scheme: light; }
+.fervt [hidden] { display: none; }
+body[data-jp-theme-light="false"] .fervt, body[data-theme="dark"] .fervt { color-scheme: dark; }
+body[data-jp-theme-light="true"] .fervt, body[data-theme="light"] .fervt { color-scheme: light; }
 `;
 
 function make(tag, properties = {}, ...children) {
