@@ -269,7 +269,7 @@ async function render({ model, el }) {
   const canvas = drawn ? await makeCanvas(model, specs) : null;
   const picture = drawn ? canvas.canvas : makePicture(model, view);
   view.append(picture, error, words);
-  let state = { ...model.get("state") }, resting = false, wanted = false;
+  let state = { ...model.get("state") }, resting = false, wanted = false, first = true;
 
   const paint = () => { // at once, and then not again before the next frame of the screen: the newest state wins
     wanted = resting;
@@ -284,8 +284,9 @@ async function render({ model, el }) {
     });
   };
   const showControls = makeControls(specs, place, (name, index, done) => {
+    const moved = state[name] !== index;
     state = { ...state, [name]: index };
-    if (drawn) paint();
+    if (drawn && moved) paint();
     if (drawn && !done) return; // Python need not know each step
     model.set("state", state);
     model.save_changes();
@@ -293,7 +294,10 @@ async function render({ model, el }) {
   for (const each of place.querySelectorAll("input, select, button"))
     each.dataset.lmSuppressShortcuts = "true"; // else JupyterLab takes a slider's arrow keys
   const show = () => {
-    state = { ...model.get("state") };
+    const next = model.get("state");
+    if (drawn && !first && Object.keys(next).every((name) => next[name] === state[name])) return; // it came from here
+    first = false;
+    state = { ...next };
     showControls(state);
     if (drawn) return paint();
     const message = model.get("error");

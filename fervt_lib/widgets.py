@@ -143,8 +143,11 @@ class LivePicture(anywidget.AnyWidget):
         alt: what the picture shows, in words; the state is added to it.
         **inputs: the controls, by the names that `draw` takes.
 
-    An error of `draw` is shown in the picture's place, and the next good state draws again. The display bundle carries
-    a still, so that a notebook that was not run shows one.
+    An error of `draw` in a later state is shown in the picture's place, and the next good state draws again. The
+    display bundle carries a still, so that a notebook that was not run shows one.
+
+    Raises:
+        ValueError: an axis of a panel's numbers or faces has another length than its control has positions.
     """
 
     _esm = Path(__file__).with_name("widget.js")
@@ -167,11 +170,12 @@ class LivePicture(anywidget.AnyWidget):
     ):
         self.inputs = inputs
         self.columns, self.draw = ([], draw) if callable(draw) else (draw, self._draw_panels)
+        self._check()
         named = [asdict(c) | {"name": name, "label": c.label or name.replace("_", " ")} for name, c in inputs.items()]
         specs = [{key: spec[key] for key in ("name", "label", "kind", "texts", "play")} for spec in named]
         start = {name: control.start for name, control in inputs.items()}
         super().__init__(alt=alt, controls=specs, state=start, **self._pack())
-        self._redraw()
+        self.picture, self.words = to_png(self.draw(**self.values)), f"{alt} Now: {self._said()}."
         self.observe(self._redraw, "state")
 
     @property
@@ -183,15 +187,25 @@ class LivePicture(anywidget.AnyWidget):
         """Move controls, as a reader would."""
         self.state = self.state | {name: _place(self.inputs[name].values, value) for name, value in values.items()}
 
-    def _redraw(self, _change: dict | None = None) -> None:
-        said = ", ".join(f"{spec['label']} {spec['texts'][self.state[spec['name']]]}" for spec in self.controls)
+    def _said(self) -> str:
+        return ", ".join(f"{spec['label']} {spec['texts'][self.state[spec['name']]]}" for spec in self.controls)
+
+    def _redraw(self, _change: dict) -> None:
         with self.hold_sync():
             try:
-                if not self.columns or not self.picture:
+                if not self.columns:
                     self.picture = to_png(self.draw(**self.values))
-                self.words, self.error = f"{self.alt} Now: {said}.", ""
+                self.words, self.error = f"{self.alt} Now: {self._said()}.", ""
             except Exception as error:  # whatever a reader's own function raises
-                self.words = self.error = f"{type(error).__name__}: {error} ({said})"
+                self.words = self.error = f"{type(error).__name__}: {error} ({self._said()})"
+
+    def _check(self) -> None:
+        for _, _, panel in _places(self.columns):
+            faces = () if panel.faces is None else panel.faces.shape[:-3]
+            for axes, shape in ((panel.axes, panel.values.shape[:-1]), (panel.face_axes, faces)):
+                wanted = tuple(len(self.inputs[name].values) if name in self.inputs else 0 for name in axes)
+                if shape != wanted:
+                    raise ValueError(f"a panel's {shape} do not fit the controls {axes} with {wanted} positions")
 
     def _pack(self) -> dict:
         """The panels as the browser takes them: numbers of 16 bits once each, faces as PNG, places in pixels."""

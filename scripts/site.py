@@ -145,7 +145,7 @@ def _text(part: object) -> object:
 
 BOOT = """
 addEventListener("DOMContentLoaded", () => {
-  for (const code of document.querySelectorAll("pre")) code.tabIndex = 0; // so that keys can scroll it
+  for (const code of document.querySelectorAll("pre, .math-wrapper")) code.tabIndex = 0; // so that keys can scroll it
   for (const place of document.querySelectorAll(".fervt-live")) {
     const facts = JSON.parse(place.querySelector("script").textContent);
     place.replaceChildren();

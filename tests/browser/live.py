@@ -36,6 +36,11 @@ SETTLE = """async picture => {
     return picture.fervt.drawn.splice(0).at(-1);
 }"""
 POSITION = "e => e.selectedIndex ?? (e.type == 'range' ? +e.value : +e.checked)"
+PUT = """(e, at) => {
+    e.localName == "select" ? e.selectedIndex = at : e.type == "range" ? e.value = at : e.checked = at;
+    e.dispatchEvent(new Event("input"));
+    e.dispatchEvent(new Event("change"));
+}"""
 KEYS = {"forward": "ArrowRight", "back": "ArrowLeft", "first": "Home", "last": "End"}
 
 
@@ -62,9 +67,7 @@ class Control:
 
     def put(self, position: int) -> None:
         """Back to where it was before."""
-        steps = position - self.position()
-        for _ in range(abs(steps)):
-            self.move("forward" if steps > 0 else "back")
+        self.handle.evaluate(PUT, position)
         assert self.position() == position, f"{self.label} is at {self.position()}, not at {position}"
 
 

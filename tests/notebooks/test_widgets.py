@@ -114,7 +114,7 @@ def test_opacity_0_shows_the_face_alone():
 
 def test_01_upside_down_turns_every_face_of_the_gallery():
     still = dict.fromkeys(("flip", "degrees", "zoom", "shift", "brightness", "contrast", "erase"), 0)
-    both = (draw(live_pictures("01")[1], **still, upside_down=on)[28:172, :144].astype(int) for on in (False, True))
+    both = (draw(live_pictures("01")[1], **still, upside_down=on)[28:156, :128].astype(int) for on in (False, True))
     upright, turned = both
     assert np.abs(upright[::-1] - turned)[8:-8, 8:-8].mean() < 2
     assert np.abs(upright - turned)[8:-8, 8:-8].mean() > 5
@@ -205,3 +205,5 @@ def test_panels_are_sent_as_16_bit_numbers_once_and_drawn_alike():
     assert picture.shape == (80 + widgets.TITLE, 80 + widgets.GAP + 40, 3)
     tile = picture[widgets.TITLE :, 80 + widgets.GAP :][:40]
     assert np.array_equal(tile[::20, ::20], plots.heat_rgb(values[0, 4:8].reshape(2, 2), *widgets.SCALE))
+    with pytest.raises(ValueError, match=r"\(2,\) do not fit the controls \('row',\) with \(3,\) positions"):
+        LivePicture([[above]], alt="Numbers.", **inputs | {"row": slider(range(3), 0)})
