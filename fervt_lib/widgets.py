@@ -201,8 +201,9 @@ class LivePicture(anywidget.AnyWidget):
 
     def _check(self) -> None:
         for _, _, panel in _places(self.columns):
-            faces = () if panel.faces is None else panel.faces.shape[:-3]
-            for axes, shape in ((panel.axes, panel.values.shape[:-1]), (panel.face_axes, faces)):
+            arrays = [(panel.axes, panel.values.shape[:-1])]
+            arrays += [] if panel.faces is None else [(panel.face_axes, panel.faces.shape[:-3])]
+            for axes, shape in arrays:
                 wanted = tuple(len(self.inputs[name].values) if name in self.inputs else 0 for name in axes)
                 if shape != wanted:
                     raise ValueError(f"a panel's {shape} do not fit the controls {axes} with {wanted} positions")
