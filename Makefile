@@ -44,8 +44,8 @@ test: $(STAMP)
 	.venv/bin/python scripts/notebooks.py --check-form
 	$(ONE_THREAD) .venv/bin/python -m pytest tests --ignore=tests/browser --ignore=tests/gpu -n 2 --dist loadfile -rs $(LIBRARY_ARGS)
 	$(DRAWN_ONLY) $(ONE_THREAD) .venv/bin/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
-		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=900 notebooks
-	$(DRAWN_ONLY) .venv/bin/python -m pytest tests/browser -rs $(BROWSER_ARGS)
+		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=900 notebooks tests/browser/test_site.py
+	$(DRAWN_ONLY) .venv/bin/python -m pytest tests/browser --ignore=tests/browser/test_site.py -rs $(BROWSER_ARGS)
 
 site: $(STAMP)
 	.venv/bin/python scripts/site.py $(ARGS)
