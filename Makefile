@@ -48,7 +48,7 @@ test: $(STAMP)
 	$(DRAWN_ONLY) .venv/bin/python -m pytest tests/browser --ignore=tests/browser/test_site.py -rs $(BROWSER_ARGS)
 
 site: $(STAMP)
-	.venv/bin/python scripts/site.py $(ARGS)
+	.venv/bin/python scripts/website.py $(ARGS)
 
 test-gpu: $(STAMP)
 	.venv/bin/python -m pytest tests/gpu -rs

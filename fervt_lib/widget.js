@@ -7,7 +7,7 @@
 const STYLE = `
 .fervt { display: flex; flex-wrap: wrap; gap: 12px 28px; align-items: flex-start; font: 14px/1.4 system-ui, sans-serif;
   color: CanvasText; background: Canvas; padding: 8px; color-scheme: light dark; }
-.fervt-view { flex: 0 1 auto; min-width: min(280px, 100%); max-width: 100%; position: relative; }
+.fervt-view { flex: 0 1 auto; min-width: min(280px, 100%); max-width: 100%; }
 .fervt-view :is(img, canvas, svg):not([hidden]) { display: block; max-width: 100%; height: auto; }
 .fervt-view .fervt-picks { cursor: crosshair; }
 .fervt-words { margin: 6px 0 0; max-width: 44em; min-height: 2.8em; }
@@ -57,7 +57,7 @@ function makeControls(specs, place, put) {
       row.append(box);
       return (index) => { box.checked = index === 1; };
     }
-    const range = make("input", { id, type: "range", min: 0, max: last, step: 1 });
+    const range = make("input", { id, name: spec.name, type: "range", min: 0, max: last, step: 1 });
     const output = make("output", { htmlFor: id });
     const show = (index) => {
       range.value = index;
@@ -80,7 +80,7 @@ function makePlayer(range, last, move, label) {
   let timer = null;
   const stop = () => { clearInterval(timer); timer = null; button.textContent = "Play"; };
   const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1500 : Math.max(80, Math.min(400, 6000 / (last + 1)));
-  button.setAttribute("aria-label", `play ${label}`);
+  button.title = `move ${label} to its end`;
   button.onclick = () => {
     if (timer) return stop();
     if (+range.value === last) { range.value = 0; move(true); }
@@ -107,9 +107,8 @@ function blobUrl(data) {
 }
 
 /** An image that shows the model's picture; `alt` follows the state. */
-function makePicture(model, view) {
+function makePicture(model) {
   const image = make("img", { alt: model.get("words") });
-  view.append(image);
   const show = () => {
     const old = image.src;
     image.src = blobUrl(model.get("picture"));
@@ -134,7 +133,7 @@ function halves(data) {
 
 /** Where a state stands in an array with an axis for each of these controls. */
 function rank(axes, sizes, state) {
-  return axes.reduce((at, name, i) => at * sizes[name] + Math.min(state[name], sizes[name] - 1), 0);
+  return axes.reduce((at, name, i) => at * sizes[name] + state[name], 0);
 }
 
 const TITLE = 22, LEGEND = 34; // pixels
@@ -253,7 +252,10 @@ async function makeCanvas(model, specs) {
     }
     return null;
   }
-  return { canvas, paint, hit, askInk };
+  /** The last position of each control that chooses a cell, where the number of cells changes. */
+  const ends = (state) => panels.filter((panel) => panel.pick && panel.sides_of)
+    .map((panel) => [panel.pick, panel.pick_first + rowsOf(panel, state) ** 2 - 1]);
+  return { canvas, paint, hit, askInk, ends };
 }
 
 // --- the widget ---------------------------------------------------------------------------------------------------
@@ -267,7 +269,7 @@ async function render({ model, el }) {
   el.append(make("style", { textContent: STYLE }), root);
 
   const canvas = drawn ? await makeCanvas(model, specs) : null;
-  const picture = drawn ? canvas.canvas : makePicture(model, view);
+  const picture = drawn ? canvas.canvas : makePicture(model);
   view.append(picture, error, words);
   let state = { ...model.get("state") }, resting = false, wanted = false, first = true;
 
@@ -286,20 +288,33 @@ async function render({ model, el }) {
   const showControls = makeControls(specs, place, (name, index, done) => {
     const moved = state[name] !== index;
     state = { ...state, [name]: index };
-    if (drawn && moved) paint();
+    if (drawn && moved) {
+      shorten();
+      paint();
+    }
     if (drawn && !done) return; // Python need not know each step
     model.set("state", state);
     model.save_changes();
   });
   for (const each of place.querySelectorAll("input, select, button"))
     each.dataset.lmSuppressShortcuts = "true"; // else JupyterLab takes a slider's arrow keys
+  const shorten = () => { // a slider ends at the last cell there is
+    for (const [name, last] of canvas.ends(state)) {
+      place.querySelector(`input[name=${name}]`).max = last;
+      if (state[name] > last) state = { ...state, [name]: last };
+    }
+    showControls(state);
+  };
   const show = () => {
     const next = model.get("state");
     if (drawn && !first && Object.keys(next).every((name) => next[name] === state[name])) return; // it came from here
     first = false;
     state = { ...next };
+    if (drawn) {
+      shorten();
+      return paint();
+    }
     showControls(state);
-    if (drawn) return paint();
     const message = model.get("error");
     error.textContent = message;
     error.hidden = !message;
@@ -307,15 +322,19 @@ async function render({ model, el }) {
     picture.alt = model.get("words");
     words.textContent = model.get("words");
   };
-  if (drawn) {
-    const themed = () => { canvas.askInk(); paint(); };
-    new MutationObserver(themed).observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-theme"] });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed);
-    requestAnimationFrame(themed); // by then it is in the page
-  }
   for (const name of ["state", "words", "error"]) model.on(`change:${name}`, show);
   show();
-  if (drawn) pick(model, canvas, () => state, (next) => { state = next; showControls(state); paint(); });
+  if (!drawn) return;
+  pick(model, canvas, () => state, (next) => { state = next; showControls(state); paint(); });
+  const themed = () => { canvas.askInk(); paint(); }, theme = new MutationObserver(themed);
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-theme"] });
+  dark.addEventListener("change", themed);
+  requestAnimationFrame(themed); // by then it is in the page
+  return () => { // when the output is cleared
+    theme.disconnect();
+    dark.removeEventListener("change", themed);
+  };
 }
 
 /** The pointer over a panel chooses a cell for as long as it is there; a click or a touch keeps it. */
@@ -384,7 +403,6 @@ function renderToy({ model, el }) {
     }));
     mixed.textContent = `${names[asker]} gets ${weights.reduce((total, weight, i) => total + weight * values[i], 0).toFixed(2)}, the values mixed by the weights.`;
     shows.forEach((each) => each(asker));
-    el.dispatchEvent(new Event("painted"));
   }
   show();
 }

@@ -258,6 +258,10 @@ class AttentionToy(anywidget.AnyWidget):
     values = traitlets.List().tag(sync=True)
 
     def __init__(self, queries: list[list[float]], keys: list[list[float]], values: list[float]):
+        if not len(queries) == len(keys) == len(values) <= 4:
+            raise ValueError(
+                f"{len(queries)} queries, {len(keys)} keys, {len(values)} values: one each for up to 4 tokens"
+            )
         names = [f"token {i + 1}" for i in range(len(values))]
         super().__init__(names=names, arrows={"query": queries, "key": keys}, values=values)
 

@@ -25,7 +25,7 @@ def site(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FERVT_DATA", "no-real-faces")
         patch.setattr(data, "load", lambda *which, **how: load(*which, **how | _few(how)))
-        script = runpy.run_path(str(ROOT / "scripts" / "site.py"))
+        script = runpy.run_path(str(ROOT / "scripts" / "website.py"))
         script["build"](folder, sorted(script["NOTEBOOKS"].glob("*.ipynb")))
     return folder
 
@@ -80,6 +80,16 @@ def test_every_control_changes_its_picture_without_a_kernel(site, page):
                 if len(seen) == 1:
                     idle.append((path.stem, control.evaluate("e => e.labels[0].textContent")))
     assert idle == [] and count == 40 and page.errors == []
+
+
+def test_a_slider_ends_at_the_last_region(site, page):
+    open_page(page, next(site.glob("02*.html")))
+    grid, region = (page.query_selector(f"input[name={name}]") for name in ("grid_size", "region"))
+    region.evaluate(PUT, 15)
+    grid.evaluate(PUT, 1)  # 2×2 regions
+    assert (region.evaluate(LAST), region.evaluate(POSITION)) == (3, 3)
+    grid.evaluate(PUT, 5)
+    assert region.evaluate(LAST) == 63
 
 
 def test_axe_finds_nothing_serious(site, page):

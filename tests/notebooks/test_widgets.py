@@ -17,7 +17,7 @@ from fervt_lib.widgets import LivePicture, Panel, choice, slider, toggle
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 CONTROLS = {"01": 11, "02": 6, "03": 8, "04": 6, "05": 6, "06": 3}  # how many a notebook has
-SITE = runpy.run_path(str(FOLDER.parent / "scripts" / "site.py"))
+SITE = runpy.run_path(str(FOLDER.parent / "scripts" / "website.py"))
 SIDE = 288  # pixels of the face on the left of most pictures
 
 

@@ -1,4 +1,4 @@
-"""Build the course as a static web site in which every slider works: python scripts/site.py [FOLDER]
+"""Build the course as a static web site in which every slider works: python scripts/website.py [FOLDER]
 
 The pages are the notebooks as they are stored. The cells that a live picture rests on are run once more, to get its
 numbers, or pictures of its states made ahead; `widget.js` is the same file that JupyterLab loads. Nothing is fetched:
@@ -30,11 +30,8 @@ from fervt_lib.widgets import AttentionToy, LivePicture
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
-WORK = (
-    "LivePicture(",
-    "AttentionToy(",
-    "train_live(model",
-)  # what makes a picture, and what fills the one that shows a training
+# What makes something that moves, and what fills the picture that shows a training.
+WORK = "LivePicture(", "AttentionToy(", "train_live(model"
 MOST = 250  # states of a picture that are drawn ahead
 TITLE = "FER-VT, taken apart"
 
@@ -232,9 +229,8 @@ def build(target: Path, notebooks: list[Path]) -> None:
         (source / "_static" / "widget.js").write_text(f"(() => {{\n{script}\n{BOOT}}})();\n", encoding="utf-8")
         (source / "_static" / "site.css").write_text(STYLE, encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
-        if code := build_main(
-            ["-q", "-W", "--keep-going", "-b", "html", "-d", str(source / "doctrees"), str(source), str(target)]
-        ):
+        options = "-q", "-W", "--keep-going", "-d", str(source / "doctrees")
+        if code := build_main([*options, str(source), str(target)]):
             raise SystemExit(code)
 
 
