@@ -1,6 +1,9 @@
 """Arrays to pictures: numpy for what a slider redraws, matplotlib for figures that stand still."""
 
+import base64
+import html
 import io
+import os
 from functools import cache
 
 import matplotlib as mpl
@@ -32,6 +35,12 @@ def use_style() -> None:
             "axes.prop_cycle": mpl.cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]),
         }
     )
+
+
+def ink(colour: str | tuple[float, float, float]) -> str:
+    """Black or white, whichever is easier to read on a colour of matplotlib's (WCAG 2.2, relative luminance)."""
+    linear = ((np.array(mpl.colors.to_rgb(colour)) + 0.055) / 1.055) ** 2.4
+    return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.18 else "white"
 
 
 def to_rgb(face: Tensor | np.ndarray) -> np.ndarray:
@@ -141,7 +150,11 @@ def show(alt: str) -> None:
     buffer = io.BytesIO()
     plt.gcf().savefig(buffer, format="png")
     plt.close()
-    display({"image/png": buffer.getvalue(), "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+    data = {"image/png": buffer.getvalue(), "text/plain": alt}
+    if "JPY_SESSION_NAME" in os.environ:  # JupyterLab shows a PNG without its words, but not an image in HTML
+        source = base64.b64encode(buffer.getvalue()).decode()
+        data["text/html"] = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{source}">'
+    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
 def show_pictures(
@@ -166,10 +179,9 @@ def show_matrix(
     """A matrix as coloured cells with its numbers: confusion, attention, correlations."""
     values = np.asarray(values)
     _, axis = plt.subplots(figsize=(1.6 + 0.75 * len(columns), 1.2 + 0.45 * len(rows)))
-    axis.imshow(values, aspect="auto")
-    middle = (values.min() + values.max()) / 2
+    image = axis.imshow(values, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
-        colour = "black" if value > middle else "white"
+        colour = ink(image.to_rgba(value)[:3])
         axis.text(j, i, f"{value:.{digits}f}", ha="center", va="center", color=colour, fontsize=9)
     axis.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     axis.set_yticks(range(len(rows)), rows)

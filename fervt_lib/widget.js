@@ -1,6 +1,6 @@
 // A picture and its controls, side by side where there is room.
 //
-// In a notebook Python draws: a control moves, the state goes to the kernel, a PNG comes back. With `panels` the
+// In a notebook Python draws: a control moves, the state goes to the kernel, a JPEG comes back. With `panels` the
 // numbers are here already, and the browser draws them itself. On a page without a kernel `ahead` holds pictures of
 // some states; the nearest is shown. The model is anywidget's: get, set, on, save_changes.
 
@@ -103,7 +103,7 @@ function bytesOf(data) { // base64 on a page without a kernel, a DataView in a n
 }
 
 function blobUrl(data) {
-  return URL.createObjectURL(new Blob([bytesOf(data)], { type: "image/png" }));
+  return URL.createObjectURL(new Blob([bytesOf(data)]));
 }
 
 /** An image that shows the model's picture; `alt` follows the state. */

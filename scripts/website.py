@@ -92,9 +92,10 @@ def states(live: LivePicture) -> list[dict[str, int]]:
         rows = {name: _positions(counts[name], most if name in sliders else counts[name]) for name in counts}
         if np.prod([len(row) for row in rows.values()]) <= MOST:
             return _grid({name: sorted({*row, live.state[name]}) for name, row in rows.items()})
-    # too many: the sliders stay where they are, or one of them moves alone
-    found = _grid({name: [live.state[name]] if name in sliders else range(n) for name, n in counts.items()})
-    return found + [live.state | {name: at} for name in sliders for at in _positions(counts[name], 9)]
+    # too many: lists together, and each slider and box alone
+    alone = [name for name, control in live.inputs.items() if control.kind != "choice"]
+    found = _grid({name: [live.state[name]] if name in alone else range(n) for name, n in counts.items()})
+    return found + [live.state | {name: at} for name in alone for at in _positions(counts[name], 9)]
 
 
 def _positions(count: int, most: int) -> list[int]:
@@ -122,10 +123,10 @@ def record(live: LivePicture | AttentionToy) -> dict:
     return kept | {"picture": _small(live.picture), "ahead": ahead}
 
 
-def _small(png: bytes) -> str:
+def _small(picture: bytes) -> str:
     """A picture as WebP, a fifth of the size."""
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(png)).save(buffer, "webp", quality=85)
+    Image.open(io.BytesIO(picture)).save(buffer, "webp", quality=85)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -163,6 +164,7 @@ html_static_path = ["_static"]
 html_js_files = ["widget.js"]
 html_css_files = ["site.css"]
 html_show_sphinx = html_copy_source = html_show_sourcelink = False
+html_show_search_summary = False  # it would be fetched, which a page in a folder may not
 nb_execution_mode = "off"
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "html_image"]

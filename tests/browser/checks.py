@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from statistics import median
 
 import numpy as np
+from axe_playwright_python.sync_playwright import Axe
 from lab import COUNTS, NO_PICTURE, Notebook
 from live import Control, Live
 from PIL import Image
+from playwright.sync_api import Page
 
 # Milliseconds from key press to new picture: drawn by Python, by Python after the compact model has run again, and by
 # the browser. They hold on an idle machine of two cores, where `slowness` works for IDLE seconds; on a slow or busy
 # machine they grow by as much.
 LIMIT, MODEL_LIMIT, CANVAS_LIMIT, IDLE = 50, 100, 16, 0.018
-WANTED, FEWEST = 8, 5  # pictures, for a median
+WANTED, FEWEST = 5, 5  # pictures, for a median
 NUMBERS = np.random.default_rng(0).random(50_000)
 ERROR_WORDS = ("Error displaying widget", "Click to show javascript error", "Javascript Error", "Loading widget...")
 OUTPUTS = """[...document.querySelectorAll('.jp-OutputArea-child')].map(e => [
@@ -23,7 +25,7 @@ HOW_MANY = "image => image.closest('.jp-CodeCell')?.querySelectorAll('.jp-Output
 
 
 def page_faults(notebook: Notebook) -> Iterator[str]:
-    """Cells that did not run, errors and warnings in the page, live pictures that are missing or blank."""
+    """Cells that did not run, errors and warnings in the page, live pictures that are missing, blank or hard to use."""
     for i, count in enumerate(notebook.page.evaluate(COUNTS), 1):
         if count is None:
             yield f"{notebook.name}: code cell {i} was not run"
@@ -34,6 +36,15 @@ def page_faults(notebook: Notebook) -> Iterator[str]:
     for live in notebook.lives:
         if np.ptp(Image.open(io.BytesIO(live.picture())).convert("RGB"), axis=(0, 1)).max() == 0:
             yield f"{live.name} is blank"
+    if notebook.lives:
+        yield from (f"{notebook.name}: {fault}" for fault in axe_faults(notebook.page, [".jp-OutputArea-output"]))
+
+
+def axe_faults(page: Page, within: list[str] | None = None) -> Iterator[str]:
+    """What axe-core finds serious in a page, or in some parts of it."""
+    for found in Axe().run(page, context=within).response["violations"]:
+        if found["impact"] in ("serious", "critical"):
+            yield f"{found['id']}: {found['help']}: {found['nodes'][0]['html'][:200]}"
 
 
 def slowness() -> float:

@@ -1,4 +1,4 @@
-"""The checks of this folder, against a notebook in which everything is wrong."""
+"""The checks of this folder, against a notebook in which everything is wrong; and what a reader sees of an error."""
 
 from collections.abc import Iterator
 
@@ -35,6 +35,8 @@ ipywidgets.VBox([flat, outputs])
 sliders = {name: slider(range(101), 50) for name in ("size", "idle")}
 LivePicture(bar, alt="idle", **sliders)
 # %%
+LivePicture(lambda size: bar(100 // size), alt="fails at 0", size=slider(range(5), 2))
+# %%
 LivePicture(bar, alt="not shown", size=slider(range(101), 0));
 # %%
 warnings.warn("a warning")
@@ -46,7 +48,7 @@ display({"application/vnd.jupyter.widget-view+json": gone}, raw=True)
 # %%
 "not run"
 """
-PAGE_FAULTS = ["cell 9 was not run", "a warning", "ZeroDivisionError", "Error displaying widget", "below cell [5]"]
+PAGE_FAULTS = ["cell 10 was not run", "a warning", "ZeroDivisionError", "Error displaying widget", "below cell [6]"]
 PAGE_FAULTS += ["broken picture 2 is blank"]
 
 
@@ -65,8 +67,21 @@ def test_errors_and_blank_pictures_are_seen(broken: Notebook):
     assert len(faults) == len(PAGE_FAULTS)
 
 
+def test_an_error_stands_in_the_pictures_place_until_the_next_good_state(broken: Notebook):
+    live = broken.lives[3]
+    (size,), error = live.controls, live.box.query_selector(".fervt-error")
+    before = live.picture()
+    assert live.image.is_visible() and not error.is_visible()
+    size.move("first")
+    live.settle()
+    assert error.is_visible() and not live.image.is_visible()
+    assert "ZeroDivisionError" in error.inner_text() and "size 0" in error.inner_text()
+    size.move("last")
+    assert live.picture() != before and live.image.is_visible() and not error.is_visible()
+
+
 def test_slow_and_idle_controls_are_seen(broken: Notebook):
-    (slow,), _, idle = ([*control_faults(live, [], set()), *mouse_faults(live)] for live in broken.lives)
+    (slow,), _, idle, _ = ([*control_faults(live, [], set()), *mouse_faults(live)] for live in broken.lives)
     assert "'size' takes" in slow
     words = "drew only 0 new pictures", "draws the same picture at both ends", "was dragged and the picture stays"
     assert idle == [f"broken picture 3: 'idle' {w}" for w in words]

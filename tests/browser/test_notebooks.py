@@ -1,14 +1,14 @@
-"""Every notebook in a real JupyterLab and a real browser: it runs, and its live pictures do what the reader asks."""
+"""Notebooks in a real JupyterLab and a real browser: they run, and their live pictures do what the reader asks."""
 
 from pathlib import Path
 
 from checks import control_faults, in_place, mouse_faults, page_faults
-from lab import Notebook
+from lab import Lab, Notebook
 
 # After these controls the compact model has to run again. All others only draw.
 RUNS_MODEL = {
     "01_data_exploration": {"flip", "degrees", "zoom", "shift", "brightness", "contrast", "erase", "upside down"},
-    "05_captum_attribution": {"method", "class explained", "face", "steps"},
+    "05_captum_attribution": {"method", "beside it", "class explained", "face", "steps"},
 }
 
 
@@ -31,3 +31,10 @@ def test_every_control_draws_new_pictures_in_time(notebooks: list[Notebook], lat
 def test_every_slider_follows_the_mouse_and_clicks_count(notebooks: list[Notebook]):
     lives = [live for notebook in notebooks for live in notebook.lives]
     assert [fault for live in lives for fault in in_place(live, mouse_faults(live))] == []
+
+
+def test_notebook_7_draws_as_jupyterlab_does(lab: Lab):
+    with lab.run_in_notebook_7("02_grid_wise_attention") as notebook:
+        (live,) = notebook.lives
+        faults = [*page_faults(notebook), *in_place(live, control_faults(live, [], set())), *mouse_faults(live)]
+    assert faults == []

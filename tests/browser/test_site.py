@@ -1,11 +1,15 @@
-"""The static site, opened from a folder: nothing is fetched, every control works, axe finds nothing serious."""
+"""The static site, opened from a folder or below an address: nothing is fetched, every control works by keys, mouse and
+touch, axe finds nothing serious."""
 
 import runpy
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from checks import axe_faults
 from live import BYTES, PICTURES, POSITION, PUT
 from playwright.sync_api import Browser, ElementHandle, Page
 
@@ -36,7 +40,7 @@ def _few(how: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, site: Path) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page = browser.new_page(viewport={"width": 1440, "height": 900}, has_touch=True)
     page.asked, page.errors = [], []
     page.on("request", lambda request: page.asked.append(request.url))
     page.on("pageerror", lambda error: page.errors.append(str(error)))
@@ -64,22 +68,106 @@ def test_every_page_is_light_and_fetches_nothing(site, page):
     assert page.errors == []
 
 
-def test_every_control_changes_its_picture_without_a_kernel(site, page):
+def ends(page: Page, control: ElementHandle) -> Iterator[None]:
+    """Moves a control to its end by keys, to its start with the mouse, to its end by touch."""
+    kind = control.evaluate("e => e.type")
+    if kind == "select-one":  # its list is the system's own, out of reach of mouse and touch in a test
+        for key in ("End", "Home", "End"):
+            yield control.press(key)
+        return
+    control.evaluate(PUT, 0)
+    yield control.press("End" if kind == "range" else "Space")
+    box = control.bounding_box()
+    yield control.click(position={"x": 4, "y": box["height"] / 2})
+    box = control.bounding_box()  # the words beside the picture may have grown
+    yield page.touchscreen.tap(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
+
+
+def test_every_control_changes_its_picture_by_keys_mouse_and_touch(site, page):
     idle, count = [], 0
     for path in pages(site):
         for picture in open_page(page, path):
             box = picture.evaluate_handle("e => e.closest('.fervt')").as_element()
             for control in box.query_selector_all("input, select"):
-                start, seen = control.evaluate(POSITION), set()
-                for at in (0, control.evaluate(LAST)):
-                    control.evaluate(PUT, at)
+                start, seen = control.evaluate(POSITION), []
+                for _ in ends(page, control):
                     picture.evaluate(DRAWN)
-                    seen.add(picture.evaluate(BYTES))
+                    seen.append((control.evaluate(POSITION), picture.evaluate(BYTES)))
                 control.evaluate(PUT, start)
                 count += 1
-                if len(seen) == 1:
-                    idle.append((path.stem, control.evaluate("e => e.labels[0].textContent")))
-    assert idle == [] and count == 40 and page.errors == []
+                last = control.evaluate(LAST)
+                if [at for at, _ in seen] != [last, 0, last] or seen[0][1] == seen[1][1] or seen[2] != seen[0]:
+                    idle.append((path.stem, control.evaluate("e => e.labels[0].textContent"), [at for at, _ in seen]))
+    assert idle == [] and count == 42 and page.errors == []
+
+
+@pytest.mark.parametrize("notebook", ["02", "03"])
+def test_a_map_follows_the_mouse_and_a_click_or_a_touch_keeps_the_cell(site, page, notebook):
+    (canvas,) = open_page(page, next(site.glob(f"{notebook}*.html")))
+    words = canvas.evaluate_handle("e => e.parentElement.querySelector('.fervt-words')").as_element()
+    canvas.scroll_into_view_if_needed()
+    box, said = canvas.bounding_box(), [words.inner_text()]
+    for across in (40, 250):
+        page.mouse.move(box["x"] + across, box["y"] + 150)
+        said.append(words.inner_text())
+    page.mouse.move(box["x"] + across, box["y"] - 20)
+    assert len(set(said)) == 3 and words.inner_text() == said[0], "what it showed comes back when the mouse leaves"
+    page.mouse.click(box["x"] + 40, box["y"] + 150)
+    page.mouse.move(box["x"] + 40, box["y"] - 20)
+    assert words.inner_text() == said[1]
+    page.touchscreen.tap(box["x"] + 250, box["y"] + 150)
+    assert words.inner_text() == said[2]
+
+
+def test_play_moves_a_slider_to_its_end_and_slowly_where_little_motion_is_wanted(site, page):
+    steps = {}
+    for wish in ("reduce", "no-preference"):
+        page.emulate_media(reduced_motion=wish)
+        open_page(page, next(site.glob("04*.html")))
+        slider = page.query_selector("input[name=step]")
+        slider.evaluate(PUT, 0)
+        page.get_by_role("button", name="Play").first.click()
+        page.wait_for_timeout(1000)
+        steps[wish] = slider.evaluate(POSITION)
+    assert steps["reduce"] == 0 and steps["no-preference"] > 1
+    page.wait_for_function("slider => slider.value == slider.max", arg=slider)
+    page.get_by_role("button", name="Play").first.wait_for()
+
+
+@pytest.fixture
+def address(site) -> Iterator[str]:
+    """The site below an address of a plain file server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=site.parent))
+    server.RequestHandlerClass.log_message = lambda *_: None
+    Thread(target=server.serve_forever).start()
+    yield f"http://127.0.0.1:{server.server_port}/{site.name}"
+    server.shutdown()
+
+
+def test_below_an_address_pages_link_to_each_other_and_search_finds_words(site, page, address):
+    for start in (site.as_uri(), address):
+        del page.asked[:]
+        page.goto(f"{start}/index.html")
+        for path in pages(site):  # in order, by the link at the foot of a page
+            page.click(".next-page")
+            assert page.url.endswith(path.name)
+        page.click(".prev-page")
+        assert page.url.endswith(pages(site)[-2].name)
+        page.goto(f"{start}/search.html?q=rollout")
+        page.wait_for_selector("#search-results li a")
+        assert "03_vit_head" in page.locator("#search-results").inner_html()
+        assert [url for url in page.asked if not url.startswith((start, "data:", "blob:"))] == []
+
+
+def test_formulas_are_drawn_and_solutions_folded(site, page):
+    open_page(page, next(site.glob("02*.html")))
+    assert page.locator("math").count() > 20
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth)")
+    solution = page.locator("details.hide").first
+    code = solution.locator("pre").first
+    assert not code.is_visible()
+    solution.locator("summary").click()
+    assert code.is_visible()
 
 
 def test_a_slider_ends_at_the_last_region(site, page):
@@ -92,14 +180,18 @@ def test_a_slider_ends_at_the_last_region(site, page):
     assert region.evaluate(LAST) == 63
 
 
-def test_axe_finds_nothing_serious(site, page):
+def test_axe_finds_nothing_serious_in_light_and_dark(site, page):
     found = []
     for path in [site / "index.html", *pages(site)]:
         open_page(page, path)
-        violations = Axe().run(page).response["violations"]
-        found += [
-            (path.stem, v["id"], v["nodes"][0]["html"]) for v in violations if v["impact"] in ("serious", "critical")
-        ]
+        found += [(path.stem, fault) for fault in axe_faults(page)]
+    open_page(page, next(site.glob("02*.html")))
+    for _ in range(3):
+        if page.evaluate("document.body.dataset.theme") != "dark":
+            page.locator(".theme-toggle:visible").first.click()
+    assert page.evaluate("getComputedStyle(document.querySelector('.fervt')).colorScheme") == "dark"
+    found += [("dark", fault) for fault in axe_faults(page)]
+    page.evaluate("localStorage.clear()")
     assert found == []
 
 

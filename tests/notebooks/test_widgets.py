@@ -16,7 +16,7 @@ from fervt_lib.data import load
 from fervt_lib.widgets import LivePicture, Panel, choice, slider, toggle
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-CONTROLS = {"01": 11, "02": 6, "03": 8, "04": 6, "05": 6, "06": 3}  # how many a notebook has
+CONTROLS = {"01": 11, "02": 6, "03": 8, "04": 6, "05": 8, "06": 3}  # how many a notebook has
 SITE = runpy.run_path(str(FOLDER.parent / "scripts" / "website.py"))
 SIDE = 288  # pixels of the face on the left of most pictures
 
@@ -146,8 +146,10 @@ def test_05_only_two_methods_use_steps_and_attention_knows_no_class():
         assert alike({"method": method, "steps": 1}, {"method": method, "steps": 8}) != uses_steps, method
     anger, fear = {"class_explained": "anger"}, {"class_explained": "fear"}
     assert not alike(anger, fear) and alike(anger | {"method": "rollout"}, fear | {"method": "rollout"})
-    picture = draw(live, opacity=0.0)
-    assert np.array_equal(picture[:SIDE, :SIDE], picture[:SIDE, -SIDE:]), "at opacity 0 both sides show the face"
+    two = draw(live, opacity=0.0, beside_it="rollout")[28 : 28 + SIDE]
+    assert np.array_equal(two[:, :SIDE], two[:, -SIDE:]), "at opacity 0 both sides show the face"
+    alone, pixels = (draw(live, opacity=0.0, sharp=on)[28 : 28 + SIDE] for on in (True, False))
+    assert np.array_equal(alone, two) and not np.array_equal(alone, pixels)
 
 
 def stripes(level, wide=False):
@@ -165,9 +167,9 @@ def test_a_new_state_gives_a_new_picture_and_its_words_and_a_still_goes_along():
     live = small_picture()
     assert live.words == "Stripes. Now: how many 1, wide off."
     live.state = {"level": 2, "wide": 1}  # as the browser sends it
-    assert live.picture == widgets.to_png(stripes(2, True)) and live.words == "Stripes. Now: how many 2, wide on."
+    assert live.picture == widgets.to_jpeg(stripes(2, True)) and live.words == "Stripes. Now: how many 2, wide on."
     live.put(level=4)
-    assert live.values == {"level": 4, "wide": True} and live.picture == widgets.to_png(stripes(4, True))
+    assert live.values == {"level": 4, "wide": True} and live.picture == widgets.to_jpeg(stripes(4, True))
     data, metadata = live._repr_mimebundle_()
     assert data["image/png"] and data["text/plain"] == "Stripes." == metadata["image/png"]["alt"]
     assert "application/vnd.jupyter.widget-view+json" in data
@@ -178,7 +180,7 @@ def test_an_error_is_said_in_the_pictures_place_and_the_next_good_state_draws_ag
     live.put(level=3)
     assert live.error == "ValueError: three is too many (how many 3, wide off)" == live.words
     live.put(level=4)
-    assert live.error == "" and live.picture == widgets.to_png(stripes(4))
+    assert live.error == "" and live.picture == widgets.to_jpeg(stripes(4))
 
 
 def test_a_control_says_its_values_and_refuses_a_start_that_it_does_not_have():
