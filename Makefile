@@ -15,6 +15,7 @@ NEW_ENOUGH = -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTH
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
+# pip does not compile (--no-compile): Python compiles what it imports, a small part of what is installed.
 # JupyterLab asks on its first start whether it may fetch news: it may not.
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
@@ -25,7 +26,7 @@ env: $(STAMP)
 $(STAMP): pyproject.toml scripts/jupyter_server_config.py
 	{ [ "$$(cat $@)" = "$(CURDIR)" ] && .venv/bin/python $(NEW_ENOUGH); } 2>/dev/null \
 		|| { $(PYTHON) $(NEW_ENOUGH) && $(PYTHON) -m venv --clear .venv; }
-	.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off -e '.[course,test]'
+	.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off --no-compile -e '.[course,test]'
 	mkdir -p .venv/share/jupyter/lab/settings .venv/etc/jupyter
 	echo '$(LAB_SETTINGS)' > .venv/share/jupyter/lab/settings/overrides.json
 	cp scripts/jupyter_server_config.py .venv/etc/jupyter/

@@ -181,7 +181,7 @@ def show_matrix(
     _, axis = plt.subplots(figsize=(1.6 + 0.75 * len(columns), 1.2 + 0.45 * len(rows)))
     image = axis.imshow(values, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
-        colour = ink(image.to_rgba(value)[:3])
+        colour = ink(image.to_rgba(value))
         axis.text(j, i, f"{value:.{digits}f}", ha="center", va="center", color=colour, fontsize=9)
     axis.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     axis.set_yticks(range(len(rows)), rows)
