@@ -6,8 +6,10 @@ PYTHON ?= python3
 
 # Stored outputs come from the drawn faces, whatever a user has put below data/: this folder does not exist.
 DRAWN_ONLY = FERVT_DATA=no-real-faces
-# Two test processes side by side, a core each: threads of one would only wait for those of the other.
+# Two test processes side by side, a core each: threads of one would only wait for those of the other. Files are taken in
+# the order in which they are named: those that take long come first, so that no process ends with nothing to do.
 ONE_THREAD = OMP_NUM_THREADS=1
+SIDE_BY_SIDE = -n 2 --dist loadfile --no-loadscope-reorder
 # The environment counts as made when this stamp is newer than the list of dependencies and names this folder:
 # that of a clone that was moved still points to the old place.
 STAMP = .venv/.installed
@@ -43,9 +45,9 @@ test: $(STAMP)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/python scripts/notebooks.py --check-form
-	$(ONE_THREAD) .venv/bin/python -m pytest tests --ignore=tests/browser --ignore=tests/gpu -n 2 --dist loadfile -rs $(LIBRARY_ARGS)
-	$(DRAWN_ONLY) $(ONE_THREAD) .venv/bin/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
-		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=900 notebooks tests/browser/test_site.py
+	$(ONE_THREAD) .venv/bin/python -m pytest tests --ignore=tests/browser --ignore=tests/gpu $(SIDE_BY_SIDE) -rs $(LIBRARY_ARGS)
+	$(DRAWN_ONLY) $(ONE_THREAD) .venv/bin/python -m pytest $(SIDE_BY_SIDE) --nbval --nbval-current-env \
+		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=900 tests/browser/test_site.py notebooks
 	$(DRAWN_ONLY) .venv/bin/python -m pytest tests/browser --ignore=tests/browser/test_site.py -rs $(BROWSER_ARGS)
 
 site: $(STAMP)

@@ -13,7 +13,7 @@ const STYLE = `
 .fervt-words { margin: 6px 0 0; max-width: 44em; min-height: 2.8em; }
 .fervt-error { border: 2px solid #b3261e; padding: 12px; margin: 0; white-space: pre-wrap; max-width: 44em; }
 .fervt-controls { flex: 1 1 260px; max-width: 400px; display: grid; gap: 8px; }
-.fervt-row { display: grid; grid-template-columns: minmax(7em, 1fr) 2fr 4.5em; gap: 8px; align-items: center; min-height: 28px; }
+.fervt-row { display: grid; grid-template-columns: minmax(7em, 1fr) 2fr 5.4em; gap: 8px; align-items: center; min-height: 28px; }
 .fervt-row input[type=range], .fervt-row select { width: 100%; min-width: 0; }
 .fervt-row input[type=range] { accent-color: #0072b2; height: 24px; margin: 0; }
 .fervt-row select { font: inherit; min-height: 28px; grid-column: 2 / 4; }
