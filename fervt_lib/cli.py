@@ -13,10 +13,12 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from .data import DATASETS, EXPRESSIONS, Augment, examine, find_root, load, write_augmented
 from .data.ckplus import FOLDS
 from .data.store import cache_folder
-from .disk import FervtError, check_number, write_json
+from .disk import FervtError, check_number, write_json, written_whole
 from .evaluation import check_folds, evaluate_weights, mean_over_folds, report, training_overlap
 from .evaluation import evaluate as evaluate_model
 from .model import FERVT_Compact_Weights, load_weights, read_provenance
+from .photo import Photo, recognise
+from .photo import annotate as draw_answers
 from .training import Recipe
 from .training import train as run_recipe
 
@@ -113,6 +115,58 @@ def augment(
     fold_used = "" if faces.fold is None else f"fold {faces.fold} of 10, "
     print(f"{out}: {len(table):,} pictures of {len(faces):,} training faces ({fold_used}{faces.protocol})")
     print(table["label"].value_counts().reindex(EXPRESSIONS, fill_value=0).to_string())
+
+
+def photo(
+    files: Positional[tuple[Path, ...]],
+    prior: Literal["training", "uniform"] = "training",
+    whole: bool = False,
+    json: bool = False,
+    annotate: Path | None = None,
+) -> None:
+    """Find the faces in photos and read their expressions. The photos stay on this machine.
+
+    What you get is how the face looks to a model that learned from the votes of ten strangers a face; it is not what a
+    person feels. The exit code is 1 where a photo could not be read; the others get their answers.
+
+    Args:
+        files: pictures of any kind, up to 50 megapixels each
+        prior: uniform expects every expression equally often, as in posed pictures
+        whole: where no face is found, read the middle of the picture
+        json: print one JSON object for each photo
+        annotate: write the photo with its faces and answers, as a picture of its own; for one photo
+    """
+    if not files:
+        raise FervtError("no file is given: fervt photo FILE…")
+    if annotate and (len(files) > 1 or annotate.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp")):
+        raise FervtError(f"--annotate {annotate}: give one photo, and a name that ends in .png, .jpg or .webp")
+    photos = recognise(list(files), prior=prior, whole=whole)
+    for found in photos:
+        print(to_json(_photo_facts(found)) if json else _photo_text(found))
+    if annotate and not photos[0].fault:
+        with written_whole(annotate) as part:
+            draw_answers(files[0], photos[0]).save(
+                part, "jpeg" if annotate.suffix.lower() in (".jpg", ".jpeg") else annotate.suffix[1:]
+            )
+    sys.exit(any(found.fault for found in photos))
+
+
+def _photo_facts(photo: Photo) -> dict:
+    faces = [{"box": face.box, "answer": face.answer, "probabilities": face.probabilities} for face in photo.faces]
+    return {"name": photo.name, "size": photo.size, "faces": faces, "note": photo.note, "fault": photo.fault}
+
+
+def _photo_text(photo: Photo) -> str:
+    if photo.fault:
+        return f"error: {photo.fault}"
+    number = len(photo.faces)
+    lines = [f"{photo.name}: {number} face{'s' * (number != 1)}" + (f" ({photo.note})" if photo.note else "")]
+    for face in photo.faces:
+        first = sorted(face.probabilities.items(), key=lambda pair: -pair[1])[:3]
+        left, top, right, _ = face.box
+        numbers = ", ".join(f"{name} {p:.2f}" for name, p in first)
+        lines += [f"  at {left},{top}, {right - left} wide: {face.answer} ({numbers})"]
+    return "\n".join(lines)
 
 
 def train(recipe: Annotated[Recipe, arg(name="")], folder: Path = Path("runs/latest")) -> None:

@@ -20,12 +20,13 @@ from tqdm.auto import tqdm
 from .data import DATASETS, EXPRESSIONS, Faces, as_faces, load, overlap
 from .disk import CheckpointError, FervtError, check_choice
 from .model import FERVT, face_transforms, load_weights, read_provenance
+from .pictures import as_face
 
 
 @torch.no_grad()  # not inference_mode: its tensors cannot be targets of an attribution
 def predict(
     model: FERVT,
-    faces: Faces | Subset,
+    faces: Faces | Subset | Tensor,
     *,
     mirror: bool = True,
     calibrated: bool = True,
@@ -37,6 +38,7 @@ def predict(
     model in eval mode.
 
     Args:
+        faces: a set of faces, or a batch of them as `as_face` takes it.
         mirror: the mean of the answers to a face and to its mirror image.
         calibrated: at the temperature that came with the weights, so that 80 % is right four times in five.
         prior: "training" expects each expression as often as it occurred in training, which is right for faces like
@@ -50,16 +52,16 @@ def predict(
     check_choice("prior", prior, ("training", "uniform"))
     if prior == "uniform" and model.prior is None:
         raise FervtError("prior 'uniform': the record of these weights does not say how frequent the expressions were")
-    faces, weight = as_faces(faces), next(model.parameters())
-    if not len(faces):
+    images = as_face(faces) if isinstance(faces, Tensor) else as_faces(faces).pictures
+    weight = next(model.parameters())
+    if not len(images):
         raise FervtError("there are no faces to predict: choose another split, or another selection")
     transforms = face_transforms(model.side)
     model.eval()
     batches = []
     step = 32 if weight.device.type == "cpu" else 1024  # faces at a time: what is fastest there, with the same answers
-    for start in tqdm(range(0, len(faces), step), desc="predicting", leave=False):
-        images, _ = faces[start : start + step]
-        x = transforms(images.to(weight.device)).to(weight.dtype)
+    for start in tqdm(range(0, len(images), step), desc="predicting", leave=False, disable=len(images) <= step):
+        x = transforms(images[start : start + step].to(weight.device)).to(weight.dtype)
         probabilities = model(x).float().softmax(dim=1)
         if mirror:
             probabilities = (probabilities + model(horizontal_flip(x)).float().softmax(dim=1)) / 2

@@ -19,19 +19,21 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image"}  # where the import has another name
+PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image", "dlib": "dlib-bin"}  # where the import has another name
 # What each layer of the library, and each package beside it, may import from the others.
 LAYERS = {"drawn_faces": "", "disk": "", "pictures": "disk", "plots": "", "widgets": "plots"}
 LAYERS |= {"data": "disk pictures drawn_faces", "model": "disk pictures"}
-LAYERS |= {name: "disk data model" for name in ("engine", "evaluation", "explain")}
+LAYERS |= {name: "disk data model" for name in ("engine", "explain")}
+LAYERS |= {"evaluation": "disk data model pictures", "photo": "disk data evaluation model pictures"}
 LAYERS |= {"training": "disk data model evaluation engine", "benchmark": "disk data model engine training"}
-LAYERS |= {"cli": "disk data model evaluation explain training", "__main__": "cli", "__init__": "disk model"}
+LAYERS |= {"cli": "disk data model evaluation explain photo training", "__main__": "cli"}
+LAYERS |= {"__init__": "disk model photo"}
 LAYERS |= {"fervt_course": f"fervt_lib {LAYERS['cli']}"}
 # The library where nothing is installed that only the course or the command line brings.
 WITHOUT_COURSE = """
 import sys
 from importlib.metadata import Distribution, PackageNotFoundError
-ABSENT = ("anywidget", "captum", "IPython", "jupyterlab", "matplotlib", "skimage", "traitlets", "tyro")
+ABSENT = ("anywidget", "captum", "dlib", "IPython", "jupyterlab", "matplotlib", "skimage", "traitlets", "tyro")
 found = Distribution.from_name
 
 def refuse(name, *_, error=ModuleNotFoundError):

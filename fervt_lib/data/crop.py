@@ -1,38 +1,85 @@
-"""The face in a whole picture, found with the cascade that comes with scikit-image: nothing is downloaded."""
+"""Faces in whole pictures: found by the detector that dlib brings along, and framed as FER+ frames its faces.
+
+Nothing is downloaded. The detector (histograms of oriented gradients, King 2015) finds faces from the front, and tilted
+by up to 30 degrees.
+"""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-LEAST_FACE = 60  # pixels; below that the cascade finds faces where there are none
-LEAST_SHARE = 0.2  # of the picture's shorter side: who poses for a picture fills a good part of it
+from ..disk import FervtError
+
+SEARCHED = 3_600_000  # pixels: as many as are searched in a quarter of a second on one core
+ENLARGED = 2.0  # at most: the detector sees faces from 80 pixels on
+LEAST_SCORE = 0.2  # of the detector's scores: where it saw two faces in 68 pictures without any, they scored 0.13
+FRAME, LOWER = 0.90, 0.055
+"""How wide the detector's boxes are in FER+'s pictures, in parts of the picture's side, and how far below its middle:
+means over 1,969 training faces."""
+
+
+class Frame(NamedTuple):
+    """A square around a face, in pixels of its picture; it may reach beyond the picture."""
+
+    left: float
+    top: float
+    side: float
+
+
+def find_faces(picture: np.ndarray) -> list[Frame]:
+    """All faces of a picture, the largest first.
+
+    Args:
+        picture: `(height, width)` or `(height, width, 3)` uint8.
+    """
+    height, width = picture.shape[:2]
+    scale = min(ENLARGED, (SEARCHED / (height * width)) ** 0.5)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    searched = np.asarray(Image.fromarray(picture).resize(size, reducing_gap=2.0))
+    frames = []
+    for box in _detector().run(searched, 0, LEAST_SCORE)[0]:
+        side = box.width() / scale / FRAME
+        middle, height = box.center().x / scale, box.center().y / scale - LOWER * side
+        frames.append(Frame(middle - side / 2, height - side / 2, side))
+    return sorted(frames, key=lambda frame: -frame.side)
+
+
+def cut(picture: np.ndarray, frame: Frame, side: int) -> np.ndarray:
+    """What a frame holds, `(side, side)` or `(side, side, 3)` uint8; beyond the picture its border goes on."""
+    left, top, right, bottom = (round(at) for at in (*frame[:2], frame.left + frame.side, frame.top + frame.side))
+    height, width = picture.shape[:2]
+    around = [(max(0, -top), max(0, bottom - height)), (max(0, -left), max(0, right - width))]
+    inside = picture[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    padded = np.pad(inside, around + [(0, 0)] * (picture.ndim - 2), mode="edge")
+    return np.asarray(Image.fromarray(padded).resize((side, side), reducing_gap=2.0))
 
 
 def crop_face(picture: np.ndarray, side: int) -> tuple[np.ndarray, bool]:
     """Crop a picture to its largest face.
 
     Args:
-        picture: `(height, width)` uint8, gray, both at least 60.
+        picture: `(height, width)` uint8, gray.
 
     Returns:
         `(side, side)` uint8 and True; where no face is found, the centre square and False.
     """
-    height, width = picture.shape
-    shorter = min(height, width)
-    least = max(LEAST_FACE, round(LEAST_SHARE * shorter))
-    boxes = _cascade().detect_multi_scale(picture, 1.2, 1, min_size=(least, least), max_size=(shorter, shorter))
-    left, top, size = (width - shorter) // 2, (height - shorter) // 2, shorter
-    if boxes:
-        face = max(boxes, key=lambda box: (box["width"], box["r"], box["c"]))
-        left, top, size = face["c"], face["r"], face["width"]
-    small = Image.fromarray(picture).resize((side, side), box=(left, top, left + size, top + size))
-    return np.asarray(small), bool(boxes)
+    frames = find_faces(picture)
+    return cut(picture, frames[0] if frames else centre(picture), side), bool(frames)
+
+
+def centre(picture: np.ndarray) -> Frame:
+    """The largest square in the middle of a picture."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    return Frame((width - side) / 2, (height - side) / 2, side)
 
 
 @lru_cache(maxsize=1)
-def _cascade():
-    import skimage.data  # here, since it takes 0.6 s and most datasets hold faces that are cropped already
-    from skimage.feature import Cascade
-
-    return Cascade(skimage.data.lbp_frontal_face_cascade_filename())
+def _detector():
+    try:
+        import dlib  # here, since most datasets hold faces that are cropped already
+    except ImportError as error:
+        raise FervtError("to find faces in whole pictures, install dlib: pip install dlib-bin") from error
+    return dlib.get_frontal_face_detector()

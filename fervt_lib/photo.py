@@ -1,0 +1,228 @@
+"""Your own photo: its faces are found, cropped as FER+'s faces are, and read. All of it happens on this machine."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
+from tqdm.auto import tqdm
+
+from .data import EXPRESSIONS
+from .data.crop import Frame, centre, cut, find_faces
+from .disk import FervtError, check_number
+from .evaluation import predict
+from .model import FERVT, face_transforms, fervt_compact
+from .pictures import as_face, as_viewed
+
+MEGAPIXELS = 50  # at most
+LEAST = 20  # pixels along each side
+SURE, TORN = 1.7, 3.5  # effective number of answers, e to the entropy: up to SURE one answer, beyond TORN none
+
+Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face of a photo and what the model makes of it.
+
+    Attributes:
+        box: left, top, right and bottom in pixels of the upright photo; it may reach beyond the photo.
+        probabilities: of each expression.
+        seen: the crop as the model saw it, `(1 or 3, side, side)` uint8.
+        region_weights: `(regions, 3)`; of `explain=True`.
+        attention: of each layer, `(heads, tokens, tokens)`; of `explain=True`.
+    """
+
+    box: tuple[int, int, int, int]
+    probabilities: dict[str, float]
+    seen: Tensor
+    region_weights: Tensor | None = None
+    attention: tuple[Tensor, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """The answer in words, with how sure the model is: "happiness", or "unsure: sadness or neutral"."""
+        p = np.array(list(self.probabilities.values()))
+        answers = float(np.exp(-(p * np.log(p.clip(1e-9))).sum()))
+        names = sorted(self.probabilities, key=lambda name: -self.probabilities[name])
+        if answers <= SURE:
+            return names[0]
+        if answers <= TORN:
+            return f"unsure: {' or '.join(names[: max(2, round(answers))])}"
+        return f"cannot tell; first comes {names[0]}, then {names[1]}"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo's faces, the largest first.
+
+    Attributes:
+        name: of the file, or what was given.
+        note: what a reader must know: that there is no face, or that a file has more pictures than the first.
+        fault: why the picture could not be read, where several were given; alone, it is raised.
+    """
+
+    name: str
+    size: tuple[int, int] = (0, 0)
+    faces: tuple[Face, ...] = ()
+    note: str = ""
+    fault: str = ""
+
+
+def recognise(
+    picture: Picture | Sequence[Picture],
+    *,
+    model: FERVT | None = None,
+    prior: Literal["training", "uniform"] = "training",
+    whole: bool = False,
+    margin: float = 1.0,
+    explain: bool = False,
+) -> Photo | list[Photo]:
+    """Find the faces of a photo, or of several, and read their expressions.
+
+    Args:
+        picture: a path, the bytes of a file, a PIL picture, an array `(h, w)` or `(h, w, 1 or 3)`, a tensor
+            `(1 or 3, h, w)`; or a list of them. Up to 50 megapixels.
+        model: without it, the weights that come with the library, trained on FER+.
+        prior: see `predict`: "uniform" for posed faces.
+        whole: where no face is found, take the largest square in the middle as one.
+        margin: 1 frames a face as FER+ does; 1.2 takes in a fifth more.
+        explain: keep region weights and attention of each face.
+
+    Returns:
+        A photo, or a list of photos in the order of the pictures; one that cannot be read has its `fault`.
+
+    Raises:
+        FervtError: the picture cannot be read (its name and the way out), or an option is out of range.
+    """
+    check_number("margin", margin, 0.5, 2.0)
+    model = _shipped() if model is None else model
+    how = {"model": model, "prior": prior, "whole": whole, "margin": margin, "explain": explain}
+    if not isinstance(picture, list | tuple):
+        return _read(picture, **how)
+    photos = []
+    for one in tqdm(picture, desc="photos", disable=len(picture) < 2):
+        try:
+            photos.append(_read(one, **how))
+        except FervtError as error:
+            photos.append(Photo(_name(one), fault=str(error)))
+    return photos
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> FERVT:
+    return fervt_compact(weights="ferplus")
+
+
+def _name(picture: Picture) -> str:
+    return str(picture) if isinstance(picture, str | Path) else f"a picture given as {type(picture).__name__}"
+
+
+def _read(picture: Picture, *, model: FERVT, prior: str, whole: bool, margin: float, explain: bool) -> Photo:
+    name = _name(picture)
+    try:
+        pixels, note = _pixels(picture)
+        frames = find_faces(pixels)
+    except FervtError as error:
+        raise FervtError(f"{name}: {error}") from error
+    notes = [note] if note else []
+    if not frames:
+        frames = [centre(pixels)] if whole else []
+        notes += ["no face was found: this is the middle of the picture" if whole else "no face was found"]
+    frames = [Frame(left + (1 - margin) * side / 2, top + (1 - margin) * side / 2, margin * side)
+              for left, top, side in frames]  # fmt: skip
+    faces = _faces(pixels, frames, model, prior, explain) if frames else ()
+    return Photo(name, (pixels.shape[1], pixels.shape[0]), faces, "; ".join(notes))
+
+
+def _faces(pixels: np.ndarray, frames: list[Frame], model: FERVT, prior: str, explain: bool) -> tuple[Face, ...]:
+    crops = torch.stack([as_face(cut(pixels, frame, model.side)) for frame in frames])  # (n, 1 or 3, side, side)
+    answers = predict(model, crops, prior=prior)
+    traces = [{} for _ in frames]
+    if explain:
+        with torch.no_grad():
+            trace = model.trace(face_transforms(model.side)(crops).to(next(model.parameters())))
+        traces = [
+            {"region_weights": weights.cpu(), "attention": tuple(layer[i].cpu() for layer in trace.attention)}
+            for i, weights in enumerate(trace.region_weights)
+        ]
+    return tuple(
+        Face(
+            tuple(round(at) for at in (left, top, left + side, top + side)),
+            dict(zip(EXPRESSIONS, (round(float(p), 4) for p in row), strict=False)),
+            crop,
+            **kept,
+        )
+        for (left, top, side), row, crop, kept in zip(frames, answers, crops, traces, strict=True)
+    )
+
+
+def _pixels(picture: Picture) -> tuple[np.ndarray, str]:
+    """A picture as a viewer shows it, `(h, w)` or `(h, w, 3)` uint8, and what there is to say about it."""
+    note = ""
+    if isinstance(picture, str | Path | bytes):
+        picture, note = _opened(picture)
+    if isinstance(picture, Image.Image):
+        _check_size(*picture.size)
+        shown = as_viewed(picture)
+    else:
+        face = as_face(picture)
+        if face.ndim != 3:
+            raise FervtError(f"shape {tuple(face.shape)}: give one picture, or a list of pictures")
+        _check_size(face.shape[2], face.shape[1])
+        shown = to_pil_image(face)
+    return np.asarray(shown), note
+
+
+def _opened(source: str | Path | bytes) -> tuple[Image.Image, str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _check_size is stricter
+            picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        _check_size(*picture.size)
+        picture.load()
+    except FileNotFoundError as error:
+        raise FervtError("there is no such file") from error
+    except IsADirectoryError as error:
+        raise FervtError("this is a folder; give the pictures in it") from error
+    except PermissionError as error:
+        raise FervtError("this file may not be read by you; change its permissions") from error
+    except UnidentifiedImageError as error:
+        raise FervtError("no picture that can be read: empty, of another type, or cut off near its start") from error
+    except Image.DecompressionBombError as error:
+        raise FervtError(f"more than {MEGAPIXELS} megapixels; make it smaller first") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, FervtError):
+            raise
+        raise FervtError(f"the picture is damaged or cut off ({error}); copy it again") from error
+    frames = getattr(picture, "n_frames", 1)
+    return picture, f"the first of {frames} pictures in the file" if frames > 1 else ""
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MEGAPIXELS * 1_000_000:
+        raise FervtError(f"{width}×{height} pixels are more than {MEGAPIXELS} megapixels; make it smaller first")
+    if min(width, height) < LEAST:
+        raise FervtError(f"{width}×{height} pixels are too few for a face; {LEAST} along each side are the least")
+
+
+def annotate(picture: Picture, photo: Photo) -> Image.Image:
+    """The photo with a frame around each face and its answer below."""
+    pixels, _ = _pixels(picture)
+    image = Image.fromarray(pixels).convert("RGB")
+    pen, size = ImageDraw.Draw(image), max(12, round(min(image.size) / 30))
+    font = ImageFont.load_default(size=size)
+    for face in photo.faces:
+        pen.rectangle(face.box, outline=(230, 97, 0), width=max(2, size // 6))
+        place = (max(0, face.box[0]), min(image.height - size - 4, face.box[3] + 2))
+        pen.rectangle(pen.textbbox(place, face.answer, font=font), fill="white")
+        pen.text(place, face.answer, fill="black", font=font)
+    return image

@@ -1,0 +1,183 @@
+"""From a photo to an answer: faces are found where they are, whatever the file; what cannot be read says so."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from skimage.data import astronaut, chelsea, coffee
+
+from fervt_lib import FervtError, recognise
+from fervt_lib.cli import main
+from fervt_lib.data import EXPRESSIONS, load
+from fervt_lib.data.crop import find_faces
+from fervt_lib.photo import Face, annotate
+
+PLACES = ((80, 60, 120), (420, 90, 320), (150, 380, 260))  # left, top and side of three drawn faces
+
+
+@pytest.fixture(scope="module")
+def drawn() -> np.ndarray:
+    return load("drawn", "test", count=8, size=320, color=True).images.permute(0, 2, 3, 1).numpy()
+
+
+def pasted(drawn: np.ndarray, tilt: float) -> np.ndarray:
+    """Three drawn faces, tilted by some degrees, in a picture of a cup of coffee."""
+    scene = Image.fromarray(coffee()).resize((900, 700))
+    oval = np.hypot(*(np.indices((320, 320)) - 160)) < 158
+    mask = Image.fromarray(np.uint8(255 * oval)).filter(ImageFilter.GaussianBlur(4))
+    for face, (left, top, side) in zip(drawn[[1, 3, 4]], PLACES, strict=True):
+        turned = Image.fromarray(face).rotate(tilt, Image.Resampling.BICUBIC)
+        scene.paste(turned.resize((side, side)), (left, top), mask.resize((side, side)))
+    return np.asarray(scene)
+
+
+@pytest.mark.parametrize("tilt", [0, 15, -25])
+def test_all_faces_are_found_where_they_are_the_largest_first(drawn, tilt):
+    frames = find_faces(pasted(drawn, tilt))
+    middles = np.array([[frame.left + frame.side / 2, frame.top + frame.side / 2] for frame in frames])
+    assert [frame.side for frame in frames] == sorted((frame.side for frame in frames), reverse=True)
+    for left, top, side in PLACES:
+        away = np.hypot(*(middles - [left + side / 2, top + side / 2]).T)
+        assert away.min() < 0.15 * side and 0.7 * side < frames[away.argmin()].side < 1.1 * side
+    assert len(frames) == len(PLACES)
+    assert find_faces(chelsea()) == [], "a cat"
+
+
+def test_a_photo_gives_the_same_answer_in_every_form(tmp_path):
+    path = tmp_path / "astronaut.png"
+    Image.fromarray(astronaut()).save(path)
+    tensor = torch.from_numpy(astronaut()).permute(2, 0, 1)
+    forms = [str(path), path, path.read_bytes(), Image.open(path), astronaut(), tensor, tensor / 255]
+    photos = recognise(forms, explain=True)
+    (face,), *_ = [photo.faces for photo in photos]
+    assert face.answer == "happiness" and list(face.probabilities) == list(EXPRESSIONS)
+    assert sum(face.probabilities.values()) == pytest.approx(1, abs=0.001)
+    assert face.box[0] < 224 < face.box[2] and face.box[1] < 120 < face.box[3]
+    assert face.seen.shape == (3, 48, 48) and face.region_weights.shape == (16, 3) and len(face.attention) == 3
+    assert all(photo.faces[0].probabilities == face.probabilities for photo in photos)
+    wide = recognise(astronaut(), margin=1.3).faces[0]
+    assert wide.box[2] - wide.box[0] == pytest.approx(1.3 * (face.box[2] - face.box[0]), abs=2)
+    marked = np.asarray(annotate(path, photos[0]))
+    assert marked.shape == astronaut().shape and (marked == (230, 97, 0)).all(axis=2).sum() > 200
+
+
+def odd_file(kind: str, path: Path) -> Path:
+    """The astronaut's photo as files come."""
+    image = Image.fromarray(astronaut())
+    if kind.startswith("EXIF"):
+        exif, turn = Image.Exif(), {3: 180, 6: 90, 8: 270}[int(kind[-1])]
+        exif[0x0112] = int(kind[-1])
+        image.rotate(turn, expand=True).save(path.with_suffix(".jpg"), exif=exif, quality=95)
+        return path.with_suffix(".jpg")
+    if kind == "animated":
+        image.save(path.with_suffix(".gif"), save_all=True, append_images=[image.rotate(90)])
+        return path.with_suffix(".gif")
+    if kind == "16-bit":
+        Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257).save(path.with_suffix(".png"))
+        return path.with_suffix(".png")
+    made = {"CMYK": image.convert("CMYK"), "palette": image.convert("P"), "gray": image.convert("L")}[kind]
+    ending = ".jpg" if kind == "CMYK" else ".png"
+    made.save(path.with_suffix(ending), **({"transparency": 0} if kind == "palette" else {}))
+    return path.with_suffix(ending)
+
+
+@pytest.mark.parametrize("kind", ["EXIF 3", "EXIF 6", "EXIF 8", "animated", "16-bit", "CMYK", "palette", "gray"])
+def test_odd_files_are_read_as_a_viewer_shows_them(kind, tmp_path):
+    photo = recognise(odd_file(kind, tmp_path / "photo"))
+    assert photo.size == (512, 512) and photo.faces[0].answer == "happiness"
+    assert abs(photo.faces[0].box[0] - 172) < 15 and abs(photo.faces[0].box[1] - 66) < 15
+    assert photo.note == ("the first of 2 pictures in the file" if kind == "animated" else "")
+
+
+def bad_files(folder: Path) -> dict[str, Path]:
+    """Files that give no answer, by the words that say why."""
+    good = folder / "good.png"
+    Image.fromarray(astronaut()).save(good)
+    contents = {"text": b"no picture", "empty": b"", "cut": good.read_bytes()[:3000]}
+    for name, content in contents.items():
+        (folder / f"{name}.png").write_bytes(content)
+    Image.new("L", (1, 1)).save(folder / "one.png")
+    Image.new("1", (20_000, 10_000)).save(folder / "bomb.png")
+    Image.new("1", (9000, 6000)).save(folder / "large.png")
+    Image.fromarray(np.zeros((64, 64), np.int32)).save(folder / "wide.tiff")
+    return {
+        "text.png: no picture that can be read": folder / "text.png",
+        "empty.png: no picture that can be read": folder / "empty.png",
+        "cut.png: the picture is damaged or cut off": folder / "cut.png",
+        "one.png: 1×1 pixels are too few": folder / "one.png",
+        "bomb.png: more than 50 megapixels": folder / "bomb.png",
+        "large.png: 9000×6000 pixels are more than 50 megapixels": folder / "large.png",
+        "wide.tiff: a picture of mode I": folder / "wide.tiff",
+        "gone.png: there is no such file": folder / "gone.png",
+        f"{folder}: this is a folder": folder,
+    }
+
+
+def test_bad_files_are_named_and_the_others_still_get_their_answers(tmp_path, capsys):
+    bad = bad_files(tmp_path)
+    for words, path in bad.items():
+        with pytest.raises(FervtError, match=words.replace("(", r"\(")):
+            recognise(path)
+    with pytest.raises(SystemExit) as end:
+        main(["photo", *map(str, bad.values()), str(tmp_path / "good.png"), "--json"])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert end.value.code == 1 and [bool(row["fault"]) for row in rows] == [True] * len(bad) + [False]
+    assert all(words in row["fault"] for words, row in zip(bad, rows, strict=False))
+    assert rows[-1]["faces"][0]["answer"] == "happiness"
+
+
+def test_without_a_face_it_says_so_and_reads_the_middle_only_when_asked(tmp_path, capsys):
+    Image.fromarray(chelsea()).save(tmp_path / "cat.png")
+    with pytest.raises(SystemExit) as end:
+        main(["photo", str(tmp_path / "cat.png")])
+    assert end.value.code == 0 and "0 faces (no face was found)" in capsys.readouterr().out
+    photo = recognise(tmp_path / "cat.png", whole=True)
+    assert len(photo.faces) == 1 and "the middle of the picture" in photo.note
+    assert photo.faces[0].box == (76, 0, 376, 300)
+
+
+def test_options_are_refused_before_work_begins(tmp_path):
+    for wrong in (["--annotate", "out.png", "a.png", "b.png"], ["--annotate", "out.txt", "a.png"]):
+        with pytest.raises(SystemExit, match="--annotate"):
+            main(["photo", *wrong])
+    with pytest.raises(FervtError, match="margin 3: choose a number from 0.5 to 2"):
+        recognise(tmp_path / "gone.png", margin=3)
+    with pytest.raises(FervtError, match="prior 'flat': choose from training, uniform"):
+        recognise(astronaut(), prior="flat")
+
+
+@pytest.mark.parametrize(
+    "p, words",
+    [
+        ((0.97, 0.01, 0.02, 0, 0, 0, 0, 0), "neutral"),
+        ((0.45, 0, 0, 0.5, 0.05, 0, 0, 0), "unsure: sadness or neutral"),
+        ((0.3, 0.1, 0.1, 0.2, 0.1, 0.1, 0.05, 0.05), "cannot tell; first comes neutral, then sadness"),
+    ],
+)
+def test_an_answer_says_how_sure_it_is(p, words):
+    assert Face((0, 0, 1, 1), dict(zip(EXPRESSIONS, p, strict=True)), torch.zeros(1, 48, 48)).answer == words
+
+
+def test_no_socket_is_opened_and_no_file_is_written(tmp_path):
+    Image.fromarray(astronaut()).save(tmp_path / "photo.png")
+    watch = """
+import sys
+from fervt_lib import recognise
+recognise(sys.argv[1])  # what is imported at the first use is read now
+def hook(event, arguments):
+    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+    if event.startswith("socket.") or writes:
+        raise RuntimeError(f"{event} {arguments}")
+sys.addaudithook(hook)
+print(recognise(sys.argv[1]).faces[0].answer)
+"""
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", watch, str(tmp_path / "photo.png")], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["happiness"], done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
