@@ -1,11 +1,17 @@
 """The model leaves torch whole: exported, it takes batches of any size and gives what it gave before."""
 
+import json
+
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
-from fervt_lib.model import FERVT, PRESETS, fervt_compact
+from fervt_lib import FERVT_Compact_Weights
+from fervt_lib.cli import main
+from fervt_lib.data import EXPRESSIONS, load
+from fervt_lib.evaluation import predict
+from fervt_lib.model import FERVT, PRESETS, face_transforms, fervt_compact
 
 SIZES = (1, 2, 5)  # the example has 3
 
@@ -49,3 +55,24 @@ def test_an_exported_model_takes_batches_of_any_size(how, preset):
             x = torch.rand(size, 3, side, side)
             for found, wanted in zip(exported(x), model(x), strict=True):
                 torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+def test_fervt_export_writes_probabilities_and_how_to_get_them(tmp_path, capsys):
+    faces = load("drawn", "test", count=24)
+    x, model = face_transforms(48)(faces.images).numpy(), fervt_compact(weights="drawn")
+    wanted, answers, sizes = predict(model, faces, mirror=False), {}, {}
+    for name, options in {"full": [], "int8": ["--int8"]}.items():
+        path = tmp_path / f"{name}.onnx"
+        main(["export", str(path), "--weights", str(FERVT_Compact_Weights.DRAWN.path), *options])
+        session = onnxruntime.InferenceSession(path)
+        names = [output.name for output in session.get_outputs()]
+        assert names == ["probabilities", "region_weights", "attention_1", "attention_2", "attention_3"]
+        facts = session.get_modelmeta().custom_metadata_map
+        assert json.loads(facts["classes"]) == list(EXPRESSIONS) and "48×48" in facts["preprocessing"]
+        assert facts["protocol"] == "drawn" and facts["temperature"].endswith("applied")
+        answers[name], sizes[name] = torch.from_numpy(session.run(None, {"faces": x})[0]), path.stat().st_size
+    assert (answers["full"] - wanted).abs().max() < 1e-4
+    assert (answers["int8"] - wanted).abs().max() < 0.2 and sizes["int8"] < 0.6 * sizes["full"]
+    assert "milliseconds a face" in capsys.readouterr().out and len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(SystemExit, match=r"ends in \.onnx"):
+        main(["export", str(tmp_path / "model.pt")])

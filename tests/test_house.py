@@ -23,10 +23,10 @@ PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image", "dlib": "dlib-bin"}  #
 # What each layer of the library, and each package beside it, may import from the others.
 LAYERS = {"drawn_faces": "", "disk": "", "pictures": "disk", "plots": "", "widgets": "plots"}
 LAYERS |= {"data": "disk pictures drawn_faces", "model": "disk pictures"}
-LAYERS |= {name: "disk data model" for name in ("engine", "explain")}
+LAYERS |= {name: "disk data model" for name in ("engine", "explain", "export")}
 LAYERS |= {"evaluation": "disk data model pictures", "photo": "disk data evaluation model pictures"}
 LAYERS |= {"training": "disk data model evaluation engine", "benchmark": "disk data model engine training"}
-LAYERS |= {"cli": "disk data model evaluation explain photo training", "__main__": "cli"}
+LAYERS |= {"cli": "disk data model evaluation explain export photo training", "__main__": "cli"}
 LAYERS |= {"__init__": "disk model photo"}
 LAYERS |= {"fervt_course": f"fervt_lib {LAYERS['cli']}"}
 # The library where nothing is installed that only the course or the command line brings.
@@ -71,14 +71,16 @@ def test_conda_environment_is_the_pip_environment():
 
 
 def test_imports_are_declared_and_those_of_the_course_stay_in_its_layers():
-    lists = PROJECT["dependencies"], PROJECT["optional-dependencies"]["course"]
-    core, course = ({Requirement(line).name for line in lines} for lines in lists)
+    lists = PROJECT["dependencies"], *(PROJECT["optional-dependencies"][name] for name in ("course", "export"))
+    core, course, export = ({Requirement(line).name for line in lines} for lines in lists)
     used, wrong = set(), []
     for path, where, module, at_once in imports():
         top = module.split(".")[0]
         allowed = {"numpy", "pillow"} if where == "drawn_faces" else core - {"tyro"}
         if where in ("plots", "widgets") or (path.name == "crop.py" and not at_once):
             allowed |= course
+        if where == "export" and not at_once:
+            allowed |= export
         if where in ("cli", "fervt_course"):
             allowed |= {"tyro"}
         used.add(PACKAGE_OF.get(top, top.lower()))
