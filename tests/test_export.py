@@ -1,6 +1,7 @@
 """The model leaves torch whole: exported, it takes batches of any size and gives what it gave before."""
 
 import json
+from pathlib import Path
 
 import onnxruntime
 import pytest
@@ -11,8 +12,10 @@ from fervt_lib import FERVT_Compact_Weights
 from fervt_lib.cli import main
 from fervt_lib.data import EXPRESSIONS, load
 from fervt_lib.evaluation import predict
+from fervt_lib.hub import HubModel
 from fervt_lib.model import FERVT, PRESETS, face_transforms, fervt_compact
 
+ROOT = Path(__file__).parents[1]
 SIZES = (1, 2, 5)  # the example has 3
 
 
@@ -76,3 +79,14 @@ def test_fervt_export_writes_probabilities_and_how_to_get_them(tmp_path, capsys)
     assert "milliseconds a face" in capsys.readouterr().out and len(list(tmp_path.iterdir())) == 2
     with pytest.raises(SystemExit, match=r"ends in \.onnx"):
         main(["export", str(tmp_path / "model.pt")])
+
+
+def test_torch_hub_and_a_folder_of_hugging_faces_give_the_same_model(tmp_path):
+    model, faces = fervt_compact(weights="ferplus"), load("drawn", "test", count=16)
+    by_hub = torch.hub.load(str(ROOT), "fervt_compact", source="local", weights="ferplus")
+    HubModel.of("ferplus").save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} >= {"config.json", "model.safetensors"}
+    by_folder = HubModel.from_pretrained(tmp_path).model
+    for found in (by_hub, by_folder):
+        assert (found.temperature, found.prior, found.training) == (model.temperature, model.prior, False)
+        assert torch.equal(predict(found, faces), predict(model, faces))

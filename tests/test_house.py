@@ -19,11 +19,12 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image", "dlib": "dlib-bin"}  # where the import has another name
+PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image", "dlib": "dlib-bin"}
+PACKAGE_OF |= {"huggingface_hub": "huggingface-hub"}  # where the import has another name
 # What each layer of the library, and each package beside it, may import from the others.
 LAYERS = {"drawn_faces": "", "disk": "", "pictures": "disk", "plots": "", "widgets": "plots"}
 LAYERS |= {"data": "disk pictures drawn_faces", "model": "disk pictures"}
-LAYERS |= {name: "disk data model" for name in ("engine", "explain", "export")}
+LAYERS |= {name: "disk data model" for name in ("engine", "explain", "export", "hub")}
 LAYERS |= {"evaluation": "disk data model pictures", "photo": "disk data evaluation model pictures"}
 LAYERS |= {"training": "disk data model evaluation engine", "benchmark": "disk data model engine training"}
 LAYERS |= {"cli": "disk data model evaluation explain export photo training", "__main__": "cli"}

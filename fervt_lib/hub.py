@@ -1,0 +1,42 @@
+"""A model in a folder as the Hugging Face hub keeps them: config.json and model.safetensors."""
+
+from pathlib import Path
+
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from .disk import check_choice
+from .model import PRESETS, fervt_compact
+
+
+class HubModel(nn.Module, PyTorchModelHubMixin, library_name="fervt_lib", license="mit"):
+    """FER-VT by the numbers that build it; `model` is the FERVT itself, for `predict`, `trace` and attributions.
+
+    `HubModel.of("ferplus").save_pretrained(folder)` writes it, `HubModel.from_pretrained(folder)` reads it.
+
+    Args:
+        preset: compact, tiny or paper.
+        temperature: see `FERVT.temperature`.
+        prior: see `FERVT.prior`.
+    """
+
+    def __init__(
+        self, preset: str = "compact", classes: int = 8, temperature: float = 1.0, prior: list[float] | None = None
+    ):
+        super().__init__()
+        check_choice("preset", preset, PRESETS)
+        self.model = PRESETS[preset](classes=classes)
+        self.model.temperature, self.model.prior = temperature, None if prior is None else tuple(prior)
+
+    @classmethod
+    def of(cls, weights: str | Path = "ferplus") -> "HubModel":
+        """Shipped weights of the compact preset by their name, or a file of your own; in eval mode."""
+        loaded = fervt_compact(weights=weights)
+        prior = None if loaded.prior is None else list(loaded.prior)
+        made = cls("compact", loaded.transformer.head.out_features, loaded.temperature, prior)
+        made.model.load_state_dict(loaded.state_dict())
+        return made.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Faces `(b, 3, side, side)` in [0, 1] to logits `(b, classes)`."""
+        return self.model(x)
