@@ -139,16 +139,17 @@ def photo(
     """
     if not files:
         raise FervtError("no file is given: fervt photo FILE…")
-    if annotate and (len(files) > 1 or annotate.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp")):
-        raise FervtError(f"--annotate {annotate}: give one photo, and a name that ends in .png, .jpg or .webp")
+    kinds = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+    if annotate and (
+        len(files) > 1 or annotate.suffix.lower() not in kinds or annotate.resolve() == files[0].resolve()
+    ):
+        raise FervtError(f"--annotate {annotate}: give one photo, and another name that ends in .png, .jpg or .webp")
     photos = recognise(list(files), prior=prior, whole=whole)
     for found in photos:
         print(to_json(_photo_facts(found)) if json else _photo_text(found))
     if annotate and not photos[0].fault:
         with written_whole(annotate) as part:
-            draw_answers(files[0], photos[0]).save(
-                part, "jpeg" if annotate.suffix.lower() in (".jpg", ".jpeg") else annotate.suffix[1:]
-            )
+            draw_answers(files[0], photos[0]).save(part, kinds[annotate.suffix.lower()])
     sys.exit(any(found.fault for found in photos))
 
 

@@ -49,9 +49,7 @@ def predict(
         FervtError: there are no faces, the answers are not numbers, as those of damaged weights, or the weights do not
             say how frequent the expressions were.
     """
-    check_choice("prior", prior, ("training", "uniform"))
-    if prior == "uniform" and model.prior is None:
-        raise FervtError("prior 'uniform': the record of these weights does not say how frequent the expressions were")
+    check_prior(model, prior)
     images = as_face(faces) if isinstance(faces, Tensor) else as_faces(faces).pictures
     weight = next(model.parameters())
     if not len(images):
@@ -72,6 +70,13 @@ def predict(
     if calibrated and model.temperature != 1:
         answers = apply_temperature(answers, model.temperature)
     return uniform_prior(answers, model.prior) if prior == "uniform" else answers
+
+
+def check_prior(model: FERVT, prior: str) -> None:
+    """Raise FervtError unless `predict` can use this prior with this model."""
+    check_choice("prior", prior, ("training", "uniform"))
+    if prior == "uniform" and model.prior is None:
+        raise FervtError("prior 'uniform': the record of these weights does not say how frequent the expressions were")
 
 
 def score(probabilities: Tensor, labels: Tensor) -> dict:

@@ -16,9 +16,9 @@ from torchvision.transforms.v2.functional import to_pil_image
 from tqdm.auto import tqdm
 
 from .data import EXPRESSIONS
-from .data.crop import Frame, centre, cut, find_faces
+from .data.crop import Frame, centre, cut, detector, find_faces
 from .disk import FervtError, check_number
-from .evaluation import predict
+from .evaluation import check_prior, predict
 from .model import FERVT, face_transforms, fervt_compact
 from .pictures import as_face, as_viewed
 
@@ -105,6 +105,8 @@ def recognise(
     """
     check_number("margin", margin, 0.5, 2.0)
     model = _shipped() if model is None else model
+    check_prior(model, prior)
+    detector()  # says if it is missing, before any photo is read
     how = {"model": model, "prior": prior, "whole": whole, "margin": margin, "explain": explain}
     if not isinstance(picture, list | tuple):
         return _read(picture, **how)
@@ -137,8 +139,7 @@ def _read(picture: Picture, *, model: FERVT, prior: str, whole: bool, margin: fl
     if not frames:
         frames = [centre(pixels)] if whole else []
         notes += ["no face was found: this is the middle of the picture" if whole else "no face was found"]
-    frames = [Frame(left + (1 - margin) * side / 2, top + (1 - margin) * side / 2, margin * side)
-              for left, top, side in frames]  # fmt: skip
+    frames = [frame.scaled(margin) for frame in frames]
     faces = _faces(pixels, frames, model, prior, explain) if frames else ()
     return Photo(name, (pixels.shape[1], pixels.shape[0]), faces, "; ".join(notes))
 

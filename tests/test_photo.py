@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageFilter
 from skimage.data import astronaut, chelsea, coffee
 
-from fervt_lib import FervtError, recognise
+from fervt_lib import FervtError, fervt_compact, recognise
 from fervt_lib.cli import main
 from fervt_lib.data import EXPRESSIONS, load
 from fervt_lib.data.crop import find_faces
@@ -142,13 +142,15 @@ def test_without_a_face_it_says_so_and_reads_the_middle_only_when_asked(tmp_path
 
 
 def test_options_are_refused_before_work_begins(tmp_path):
-    for wrong in (["--annotate", "out.png", "a.png", "b.png"], ["--annotate", "out.txt", "a.png"]):
+    for wrong in (["out.png", "a.png", "b.png"], ["out.txt", "a.png"], ["a.png", "./a.png"]):
         with pytest.raises(SystemExit, match="--annotate"):
-            main(["photo", *wrong])
+            main(["photo", "--annotate", *wrong])
     with pytest.raises(FervtError, match="margin 3: choose a number from 0.5 to 2"):
         recognise(tmp_path / "gone.png", margin=3)
     with pytest.raises(FervtError, match="prior 'flat': choose from training, uniform"):
-        recognise(astronaut(), prior="flat")
+        recognise([astronaut()], prior="flat")
+    with pytest.raises(FervtError, match="does not say how frequent"):
+        recognise([astronaut()], prior="uniform", model=fervt_compact().eval())
 
 
 @pytest.mark.parametrize(

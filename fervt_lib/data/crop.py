@@ -27,6 +27,11 @@ class Frame(NamedTuple):
     top: float
     side: float
 
+    def scaled(self, margin: float) -> "Frame":
+        """About the same middle, `margin` times as wide."""
+        shift = (1 - margin) * self.side / 2
+        return Frame(self.left + shift, self.top + shift, margin * self.side)
+
 
 def find_faces(picture: np.ndarray) -> list[Frame]:
     """All faces of a picture, the largest first.
@@ -39,10 +44,10 @@ def find_faces(picture: np.ndarray) -> list[Frame]:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     searched = np.asarray(Image.fromarray(picture).resize(size, reducing_gap=2.0))
     frames = []
-    for box in _detector().run(searched, 0, LEAST_SCORE)[0]:
+    for box in detector().run(searched, 0, LEAST_SCORE)[0]:
         side = box.width() / scale / FRAME
-        middle, height = box.center().x / scale, box.center().y / scale - LOWER * side
-        frames.append(Frame(middle - side / 2, height - side / 2, side))
+        x, y = box.center().x / scale, box.center().y / scale - LOWER * side
+        frames.append(Frame(x - side / 2, y - side / 2, side))
     return sorted(frames, key=lambda frame: -frame.side)
 
 
@@ -77,7 +82,12 @@ def centre(picture: np.ndarray) -> Frame:
 
 
 @lru_cache(maxsize=1)
-def _detector():
+def detector():
+    """dlib's detector of faces.
+
+    Raises:
+        FervtError: dlib is not installed.
+    """
     try:
         import dlib  # here, since most datasets hold faces that are cropped already
     except ImportError as error:
