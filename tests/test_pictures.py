@@ -172,7 +172,8 @@ def test_predict_refuses_what_gives_no_answers():
     with pytest.raises(FervtError, match="no faces to predict"):
         predict(model, faces.take(torch.zeros(16, dtype=torch.bool)))
     with pytest.raises(FervtError, match="faces must be a set of `Faces`"):
-        predict(model, faces.images)
+        predict(model, list(faces.images))
+    assert torch.equal(predict(model, faces.images), predict(model, faces)), "a batch of pictures will do"
     model.transformer.head.bias.data[3] = torch.nan
     with pytest.raises(FervtError, match="answers are not numbers"):
         predict(model, faces)

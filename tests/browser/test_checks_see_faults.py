@@ -10,8 +10,9 @@ from lab import Lab, Notebook
 # One picture is slow, one is blank and adds outputs, one ignores a slider.
 CELLS = """
 import time, warnings
-import ipywidgets, numpy as np
+import ipywidgets, matplotlib.pyplot as plt, numpy as np, PIL.Image
 from IPython.display import display
+from fervt_lib import plots
 from fervt_lib.widgets import LivePicture, slider
 
 def bar(size, idle=0):
@@ -44,12 +45,20 @@ warnings.warn("a warning")
 gone = {"model_id": "gone", "version_major": 2, "version_minor": 0}
 display({"application/vnd.jupyter.widget-view+json": gone}, raw=True)
 # %%
+plt.text(0.5, 0.5, "faint", color="0.9")
+try:
+    plots.show("words that are hard to read")
+except ValueError as error:
+    warnings.warn(str(error))
+# %%
+display(PIL.Image.new("RGB", (50, 50), "red"))
+# %%
 1 / 0
 # %%
 "not run"
 """
-PAGE_FAULTS = ["cell 10 was not run", "a warning", "ZeroDivisionError", "Error displaying widget", "below cell [6]"]
-PAGE_FAULTS += ["broken picture 2 is blank"]
+PAGE_FAULTS = ["cell 12 was not run", "a warning", "ZeroDivisionError", "Error displaying widget", "below cell [6]"]
+PAGE_FAULTS += ["broken picture 2 is blank", "hard to read on what is behind them: ['faint']", "image-alt"]
 
 
 @pytest.fixture(scope="module")
