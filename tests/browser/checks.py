@@ -40,8 +40,8 @@ def page_faults(notebook: Notebook) -> Iterator[str]:
         yield from (f"{notebook.name}: {fault}" for fault in axe_faults(notebook.page, [".jp-OutputArea-output"]))
 
 
-def axe_faults(page: Page, within: list[str] | None = None) -> Iterator[str]:
-    """What axe-core finds serious in a page, or in some parts of it."""
+def axe_faults(page: Page, within: list[str] | dict | None = None) -> Iterator[str]:
+    """What axe-core finds serious in a page, or in some parts of it (a context of axe-core's)."""
     for found in Axe().run(page, context=within).response["violations"]:
         if found["impact"] in ("serious", "critical"):
             yield f"{found['id']}: {found['help']}: {found['nodes'][0]['html'][:200]}"

@@ -184,8 +184,9 @@ def test_axe_finds_nothing_serious_in_light_and_dark(site, page):
     found = []
     for path in [site / "index.html", *pages(site)]:
         open_page(page, path)
-        found += [(path.stem, fault) for fault in axe_faults(page)]
-    open_page(page, next(site.glob("02*.html")))
+        found += [(path.stem, fault) for fault in axe_faults(page, {"exclude": [["pre"]]})]
+    open_page(page, next(site.glob("02*.html")))  # here with its code, whose colours are the same everywhere
+    found += [("light", fault) for fault in axe_faults(page)]
     for _ in range(3):
         if page.evaluate("document.body.dataset.theme") != "dark":
             page.locator(".theme-toggle:visible").first.click()
