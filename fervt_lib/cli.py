@@ -127,26 +127,27 @@ def photo(
 ) -> None:
     """Find the faces in photos and read their expressions. The photos stay on this machine.
 
-    What you get is how the face looks to a model that learned from the votes of ten strangers a face; it is not what a
-    person feels. The exit code is 1 where a photo could not be read; the others get their answers.
+    What you get is how the face looks to a model that learned from the votes of ten strangers on each face; it is not
+    what a person feels. The exit code is 1 where a photo could not be read; the others get their answers.
 
     Args:
-        files: pictures of any kind, up to 50 megapixels each
+        files: pictures, up to 50 megapixels each
         prior: uniform expects every expression equally often, as in posed pictures
         whole: where no face is found, read the middle of the picture
         json: print one JSON object for each photo
-        annotate: write the photo with its faces and answers, as a picture of its own; for one photo
+        annotate: a new .png, .jpg or .webp: a copy of the photo with its faces and answers drawn in; for one photo
     """
     if not files:
         raise FervtError("no file is given: fervt photo FILE…")
     kinds = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-    if annotate and (
-        len(files) > 1 or annotate.suffix.lower() not in kinds or annotate.resolve() == files[0].resolve()
-    ):
-        raise FervtError(f"--annotate {annotate}: give one photo, and another name that ends in .png, .jpg or .webp")
+    if annotate and (len(files) > 1 or annotate.suffix.lower() not in kinds or annotate.exists()):
+        raise FervtError(f"--annotate {annotate}: give one photo, and the name of a new file in .png, .jpg or .webp")
     photos = recognise(list(files), prior=prior, whole=whole)
     for found in photos:
-        print(to_json(_photo_facts(found)) if json else _photo_text(found))
+        if json:
+            print(to_json(_photo_facts(found)))
+        else:
+            print(_photo_text(found), file=sys.stderr if found.fault else sys.stdout)
     if annotate and not photos[0].fault:
         with written_whole(annotate) as part:
             draw_answers(files[0], photos[0]).save(part, kinds[annotate.suffix.lower()])
@@ -157,12 +158,12 @@ def export(out: Positional[Path], weights: Path = FERVT_Compact_Weights.DEFAULT.
     """Write weights as an ONNX file that programs without torch can run, and compare it with torch.
 
     It takes any number of faces and gives calibrated probabilities, region weights and the attention of each layer. Its
-    metadata say how faces are prepared.
+    metadata describe how to prepare faces.
 
     Args:
         out: a file that ends in .onnx
         weights: without it, the shipped weights
-        int8: convolutions in 8 bits: half the size
+        int8: convolutions in 8 bits: half the size, and probabilities a little off
     """
     if out.suffix != ".onnx":
         raise FervtError(f"{out}: give a name that ends in .onnx")
@@ -183,6 +184,8 @@ def _photo_text(photo: Photo) -> str:
     if photo.fault:
         return f"error: {photo.fault}"
     number = len(photo.faces)
+    if not number:
+        return f"{photo.name}: {photo.note}"
     lines = [f"{photo.name}: {number} face{'s' * (number != 1)}" + (f" ({photo.note})" if photo.note else "")]
     for face in photo.faces:
         first = sorted(face.probabilities.items(), key=lambda pair: -pair[1])[:3]

@@ -1,6 +1,7 @@
 """Your own photo: its faces are found, cropped as FER+'s faces are, and read. All of it happens on this machine."""
 
 import io
+import stat
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from .pictures import as_face, as_viewed
 
 MEGAPIXELS = 50  # at most
 LEAST = 20  # pixels along each side
+DRAWINGS = ("EPS", "PDF", "WMF")  # formats that other programs would have to draw
 SURE, TORN = 1.7, 3.5  # effective number of answers, e to the entropy: up to SURE one answer, beyond TORN none
 
 Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
@@ -66,6 +68,8 @@ class Photo:
 
     Attributes:
         name: of the file, or what was given.
+        size: width and height of the upright photo; (0, 0) where it could not be read.
+        faces: the faces found, the largest first.
         note: what a reader must know: that there is no face, or that a file has more pictures than the first.
         fault: why the picture could not be read, where several were given; alone, it is raised.
     """
@@ -105,17 +109,19 @@ def recognise(
     """
     check_number("margin", margin, 0.5, 2.0)
     model = _shipped() if model is None else model
+    if not isinstance(model, FERVT) or model.transformer.head.out_features != len(EXPRESSIONS):
+        raise FervtError("model: give one of eight expressions, as fervt_compact(weights='ferplus') makes it")
     check_prior(model, prior)
     detector()  # says if it is missing, before any photo is read
     how = {"model": model, "prior": prior, "whole": whole, "margin": margin, "explain": explain}
     if not isinstance(picture, list | tuple):
         return _read(picture, **how)
     photos = []
-    for one in tqdm(picture, desc="photos", disable=len(picture) < 2):
+    for number, one in enumerate(tqdm(picture, desc="photos", disable=len(picture) < 2), 1):
         try:
-            photos.append(_read(one, **how))
+            photos.append(_read(one, number, **how))
         except FervtError as error:
-            photos.append(Photo(_name(one), fault=str(error)))
+            photos.append(Photo(_name(one, number), fault=str(error)))
     return photos
 
 
@@ -124,12 +130,14 @@ def _shipped() -> FERVT:
     return fervt_compact(weights="ferplus")
 
 
-def _name(picture: Picture) -> str:
-    return str(picture) if isinstance(picture, str | Path) else f"a picture given as {type(picture).__name__}"
+def _name(picture: Picture, number: int) -> str:
+    return str(picture) if isinstance(picture, str | Path) else f"picture {number} ({type(picture).__name__})"
 
 
-def _read(picture: Picture, *, model: FERVT, prior: str, whole: bool, margin: float, explain: bool) -> Photo:
-    name = _name(picture)
+def _read(
+    picture: Picture, number: int = 1, *, model: FERVT, prior: str, whole: bool, margin: float, explain: bool
+) -> Photo:
+    name = _name(picture, number)
     try:
         pixels, note = _pixels(picture)
         frames = find_faces(pixels)
@@ -158,7 +166,7 @@ def _faces(pixels: np.ndarray, frames: list[Frame], model: FERVT, prior: str, ex
     return tuple(
         Face(
             tuple(round(at) for at in (left, top, left + side, top + side)),
-            dict(zip(EXPRESSIONS, (round(float(p), 4) for p in row), strict=False)),
+            dict(zip(EXPRESSIONS, (round(float(p), 4) for p in row), strict=True)),
             crop,
             **kept,
         )
@@ -168,6 +176,17 @@ def _faces(pixels: np.ndarray, frames: list[Frame], model: FERVT, prior: str, ex
 
 def _pixels(picture: Picture) -> tuple[np.ndarray, str]:
     """A picture as a viewer shows it, `(h, w)` or `(h, w, 3)` uint8, and what there is to say about it."""
+    if not isinstance(picture, Picture):
+        raise FervtError("give a path, the bytes of a file, a PIL picture, an array or a tensor, or a list of them")
+    try:
+        return _decoded(picture)
+    except FervtError:
+        raise
+    except Exception as error:  # Pillow's readers raise nearly everything on damaged files
+        raise FervtError(f"the picture is damaged or cut off ({type(error).__name__}: {error})") from error
+
+
+def _decoded(picture: Picture) -> tuple[np.ndarray, str]:
     note = ""
     if isinstance(picture, str | Path | bytes):
         picture, note = _opened(picture)
@@ -179,31 +198,29 @@ def _pixels(picture: Picture) -> tuple[np.ndarray, str]:
         if face.ndim != 3:
             raise FervtError(f"shape {tuple(face.shape)}: give one picture, or a list of pictures")
         _check_size(face.shape[2], face.shape[1])
-        shown = to_pil_image(face)
+        shown = to_pil_image(face.float() if face.is_floating_point() else face)
     return np.asarray(shown), note
 
 
 def _opened(source: str | Path | bytes) -> tuple[Image.Image, str]:
     try:
+        if not isinstance(source, bytes) and not stat.S_ISREG(mode := Path(source).stat().st_mode):
+            raise FervtError(f"this is {'a folder; give the pictures in it' if stat.S_ISDIR(mode) else 'no file'}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _check_size is stricter
             picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        if picture.format in DRAWINGS:
+            raise FervtError(f"{picture.format} is a drawing, not pixels; save it as PNG or JPEG first")
         _check_size(*picture.size)
         picture.load()
     except FileNotFoundError as error:
         raise FervtError("there is no such file") from error
-    except IsADirectoryError as error:
-        raise FervtError("this is a folder; give the pictures in it") from error
     except PermissionError as error:
         raise FervtError("this file may not be read by you; change its permissions") from error
     except UnidentifiedImageError as error:
         raise FervtError("no picture that can be read: empty, of another type, or cut off near its start") from error
     except Image.DecompressionBombError as error:
         raise FervtError(f"more than {MEGAPIXELS} megapixels; make it smaller first") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, FervtError):
-            raise
-        raise FervtError(f"the picture is damaged or cut off ({error}); copy it again") from error
     frames = getattr(picture, "n_frames", 1)
     return picture, f"the first of {frames} pictures in the file" if frames > 1 else ""
 
@@ -223,7 +240,8 @@ def annotate(picture: Picture, photo: Photo) -> Image.Image:
     font = ImageFont.load_default(size=size)
     for face in photo.faces:
         pen.rectangle(face.box, outline=(230, 97, 0), width=max(2, size // 6))
-        place = (max(0, face.box[0]), min(image.height - size - 4, face.box[3] + 2))
+        room = image.width - font.getlength(face.answer) - 2
+        place = (max(0, min(face.box[0], room)), min(image.height - size - 4, face.box[3] + 2))
         pen.rectangle(pen.textbbox(place, face.answer, font=font), fill="white")
         pen.text(place, face.answer, fill="black", font=font)
     return image

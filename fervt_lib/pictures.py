@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor, to_image
 
@@ -11,6 +11,8 @@ from .disk import FervtError
 ARRAYS = ("uint8", "uint16", "int64", "float16", "float32", "float64")  # those that torch knows
 ROUNDING = 1e-4  # a picture that was made smaller may leave its range by so much
 NO_BLACK_AND_WHITE = ("I", "F")  # modes whose numbers have no range
+ORIENTATION = 0x0112  # EXIF's tag; its values from 2 to 8 are undone by these
+TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 
 
 def as_viewed(picture: Image.Image) -> Image.Image:
@@ -21,7 +23,7 @@ def as_viewed(picture: Image.Image) -> Image.Image:
     """
     if picture.mode in NO_BLACK_AND_WHITE:
         raise FervtError(f"a picture of mode {picture.mode}: scale it to 8 bits a pixel first, black 0 and white 255")
-    picture = ImageOps.exif_transpose(picture)
+    picture = _upright(picture)
     if picture.mode.startswith("I;16"):
         picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))  # 65535 becomes 255
     if picture.mode == "La":  # Pillow converts it to nothing else
@@ -30,6 +32,15 @@ def as_viewed(picture: Image.Image) -> Image.Image:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture.convert("RGBA"))
     return picture if picture.mode in ("L", "RGB") else picture.convert("L" if picture.mode == "1" else "RGB")
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """A picture turned as its EXIF says; EXIF that cannot be read turns nothing."""
+    try:
+        orientation = picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # whatever Pillow raises on damaged EXIF: the pixels are whole
+        return picture
+    return picture.transpose(Image.Transpose[TURNS[orientation - 2]]) if orientation in range(2, 9) else picture
 
 
 def as_face(picture: Image.Image | np.ndarray | Tensor) -> Tensor:

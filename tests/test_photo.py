@@ -1,6 +1,7 @@
 """From a photo to an answer: faces are found where they are, whatever the file; what cannot be read says so."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,12 +55,14 @@ def test_a_photo_gives_the_same_answer_in_every_form(tmp_path):
     tensor = torch.from_numpy(astronaut()).permute(2, 0, 1)
     forms = [str(path), path, path.read_bytes(), Image.open(path), astronaut(), tensor, tensor / 255]
     photos = recognise(forms, explain=True)
+    half = recognise((tensor / 255).bfloat16())
     (face,), *_ = [photo.faces for photo in photos]
     assert face.answer == "happiness" and list(face.probabilities) == list(EXPRESSIONS)
     assert sum(face.probabilities.values()) == pytest.approx(1, abs=0.001)
     assert face.box[0] < 224 < face.box[2] and face.box[1] < 120 < face.box[3]
     assert face.seen.shape == (3, 48, 48) and face.region_weights.shape == (16, 3) and len(face.attention) == 3
     assert all(photo.faces[0].probabilities == face.probabilities for photo in photos)
+    assert half.faces[0].answer == "happiness"
     wide = recognise(astronaut(), margin=1.3).faces[0]
     assert wide.box[2] - wide.box[0] == pytest.approx(1.3 * (face.box[2] - face.box[0]), abs=2)
     marked = np.asarray(annotate(path, photos[0]))
@@ -70,10 +73,15 @@ def odd_file(kind: str, path: Path) -> Path:
     """The astronaut's photo as files come."""
     image = Image.fromarray(astronaut())
     if kind.startswith("EXIF"):
-        exif, turn = Image.Exif(), {3: 180, 6: 90, 8: 270}[int(kind[-1])]
+        exif, how = Image.Exif(), Image.Transpose
+        turns = {2: how.FLIP_LEFT_RIGHT, 3: how.ROTATE_180, 4: how.FLIP_TOP_BOTTOM, 5: how.TRANSPOSE}
+        turns |= {6: how.ROTATE_90, 7: how.TRANSVERSE, 8: how.ROTATE_270}
         exif[0x0112] = int(kind[-1])
-        image.rotate(turn, expand=True).save(path.with_suffix(".jpg"), exif=exif, quality=95)
+        image.transpose(turns[int(kind[-1])]).save(path.with_suffix(".jpg"), exif=exif, quality=95)
         return path.with_suffix(".jpg")
+    if kind == "damaged EXIF":
+        image.save(path.with_suffix(".png"), exif=b"garbage garbage")
+        return path.with_suffix(".png")
     if kind == "animated":
         image.save(path.with_suffix(".gif"), save_all=True, append_images=[image.rotate(90)])
         return path.with_suffix(".gif")
@@ -86,7 +94,9 @@ def odd_file(kind: str, path: Path) -> Path:
     return path.with_suffix(ending)
 
 
-@pytest.mark.parametrize("kind", ["EXIF 3", "EXIF 6", "EXIF 8", "animated", "16-bit", "CMYK", "palette", "gray"])
+@pytest.mark.parametrize(
+    "kind", [*(f"EXIF {n}" for n in range(2, 9)), "damaged EXIF", "animated", "16-bit", "CMYK", "palette", "gray"]
+)
 def test_odd_files_are_read_as_a_viewer_shows_them(kind, tmp_path):
     photo = recognise(odd_file(kind, tmp_path / "photo"))
     assert photo.size == (512, 512) and photo.faces[0].answer == "happiness"
@@ -105,6 +115,10 @@ def bad_files(folder: Path) -> dict[str, Path]:
     Image.new("1", (20_000, 10_000)).save(folder / "bomb.png")
     Image.new("1", (9000, 6000)).save(folder / "large.png")
     Image.fromarray(np.zeros((64, 64), np.int32)).save(folder / "wide.tiff")
+    Image.fromarray(astronaut()).save(folder / "cut.avif")
+    whole = (folder / "cut.avif").read_bytes()
+    (folder / "cut.avif").write_bytes(whole[: len(whole) // 2] + bytes(len(whole) // 2))
+    os.mkfifo(folder / "pipe.png")
     return {
         "text.png: no picture that can be read": folder / "text.png",
         "empty.png: no picture that can be read": folder / "empty.png",
@@ -113,6 +127,8 @@ def bad_files(folder: Path) -> dict[str, Path]:
         "bomb.png: more than 50 megapixels": folder / "bomb.png",
         "large.png: 9000×6000 pixels are more than 50 megapixels": folder / "large.png",
         "wide.tiff: a picture of mode I": folder / "wide.tiff",
+        "cut.avif: the picture is damaged or cut off": folder / "cut.avif",
+        "pipe.png: this is no file": folder / "pipe.png",
         "gone.png: there is no such file": folder / "gone.png",
         f"{folder}: this is a folder": folder,
     }
@@ -135,20 +151,26 @@ def test_without_a_face_it_says_so_and_reads_the_middle_only_when_asked(tmp_path
     Image.fromarray(chelsea()).save(tmp_path / "cat.png")
     with pytest.raises(SystemExit) as end:
         main(["photo", str(tmp_path / "cat.png")])
-    assert end.value.code == 0 and "0 faces (no face was found)" in capsys.readouterr().out
+    assert end.value.code == 0 and "cat.png: no face was found" in capsys.readouterr().out
     photo = recognise(tmp_path / "cat.png", whole=True)
     assert len(photo.faces) == 1 and "the middle of the picture" in photo.note
     assert photo.faces[0].box == (76, 0, 376, 300)
 
 
 def test_options_are_refused_before_work_begins(tmp_path):
-    for wrong in (["out.png", "a.png", "b.png"], ["out.txt", "a.png"], ["a.png", "./a.png"]):
+    there = tmp_path / "there.png"
+    there.write_bytes(b"kept")
+    for wrong in (["out.png", "a.png", "b.png"], ["out.txt", "a.png"], [str(there), "a.png"]):
         with pytest.raises(SystemExit, match="--annotate"):
             main(["photo", "--annotate", *wrong])
     with pytest.raises(FervtError, match="margin 3: choose a number from 0.5 to 2"):
         recognise(tmp_path / "gone.png", margin=3)
     with pytest.raises(FervtError, match="prior 'flat': choose from training, uniform"):
         recognise([astronaut()], prior="flat")
+    assert there.read_bytes() == b"kept"
+    for model in ("ferplus", fervt_compact(classes=7)):
+        with pytest.raises(FervtError, match="model: give one of eight expressions"):
+            recognise([astronaut()], model=model)
     with pytest.raises(FervtError, match="does not say how frequent"):
         recognise([astronaut()], prior="uniform", model=fervt_compact().eval())
 
