@@ -6,10 +6,9 @@ PYTHON ?= python3
 
 # Stored outputs come from the drawn faces, whatever a user has put below data/: this folder does not exist.
 DRAWN_ONLY = FERVT_DATA=no-real-faces
-# Two test processes side by side, a core each: threads of one would only wait for those of the other. Files are taken in
-# the order in which they are named: those that take long come first, so that no process ends with nothing to do.
+# Two test processes side by side, a core each: threads of one would only wait for those of the other.
 ONE_THREAD = OMP_NUM_THREADS=1
-SIDE_BY_SIDE = -n 2 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE = -n 2 --dist loadfile
 # The environment counts as made when this stamp is newer than the list of dependencies and names this folder:
 # that of a clone that was moved still points to the old place.
 STAMP = .venv/.installed

@@ -78,7 +78,7 @@ def to_png(picture: np.ndarray) -> bytes:
 
 
 def to_jpeg(picture: np.ndarray) -> bytes:
-    """A picture `(h, w, 3)` uint8 as JPEG bytes: fifteen times as fast as PNG, and a third of the size."""
+    """A picture `(h, w, 3)` uint8 as JPEG bytes, which are made faster than PNG and are smaller."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "jpeg", quality=95, subsampling=0)
     return buffer.getvalue()
