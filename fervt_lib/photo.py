@@ -139,7 +139,7 @@ def _read(
 ) -> Photo:
     name = _name(picture, number)
     try:
-        pixels, note = _pixels(picture)
+        pixels, note = read_picture(picture)
         frames = find_faces(pixels)
     except FervtError as error:
         raise FervtError(f"{name}: {error}") from error
@@ -174,8 +174,12 @@ def _faces(pixels: np.ndarray, frames: list[Frame], model: FERVT, prior: str, ex
     )
 
 
-def _pixels(picture: Picture) -> tuple[np.ndarray, str]:
-    """A picture as a viewer shows it, `(h, w)` or `(h, w, 3)` uint8, and what there is to say about it."""
+def read_picture(picture: Picture) -> tuple[np.ndarray, str]:
+    """A picture as a viewer shows it, `(h, w)` or `(h, w, 3)` uint8, and what there is to say about it.
+
+    Raises:
+        FervtError: the picture cannot be read, or is too large or too small; it does not name the file.
+    """
     if not isinstance(picture, Picture):
         raise FervtError("give a path, the bytes of a file, a PIL picture, an array or a tensor, or a list of them")
     try:
@@ -234,14 +238,28 @@ def _check_size(width: int, height: int) -> None:
 
 def annotate(picture: Picture, photo: Photo) -> Image.Image:
     """The photo with a frame around each face and its answer below."""
-    pixels, _ = _pixels(picture)
+    pixels, _ = read_picture(picture)
     image = Image.fromarray(pixels).convert("RGB")
     pen, size = ImageDraw.Draw(image), max(12, round(min(image.size) / 30))
     font = ImageFont.load_default(size=size)
     for face in photo.faces:
         pen.rectangle(face.box, outline=(230, 97, 0), width=max(2, size // 6))
-        room = image.width - font.getlength(face.answer) - 2
-        place = (max(0, min(face.box[0], room)), min(image.height - size - 4, face.box[3] + 2))
-        pen.rectangle(pen.textbbox(place, face.answer, font=font), fill="white")
-        pen.text(place, face.answer, fill="black", font=font)
+        words = _lines(face.answer, font, face.box[2] - face.box[0])
+        _, _, width, height = pen.multiline_textbbox((0, 0), words, font=font)
+        left = max(0, min(face.box[0], image.width - round(width) - 2))
+        top = max(0, min(face.box[3] + 2, image.height - round(height) - 2))
+        pen.rectangle(pen.multiline_textbbox((left, top), words, font=font), fill="white")
+        pen.multiline_text((left, top), words, fill="black", font=font)
     return image
+
+
+def _lines(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """Words in lines that are no wider than `width` pixels, but for single words."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)

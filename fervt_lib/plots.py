@@ -141,6 +141,19 @@ def bars(values: Tensor | np.ndarray, chosen: int, text: str, width: int = 320, 
     return np.asarray(image)
 
 
+def shares(values: Tensor | np.ndarray, names: list[str], width: int = 320, height: int = 288) -> np.ndarray:
+    """Numbers from 0 to 1 as bars with their names and percentages, the largest in orange."""
+    values, step = np.asarray(values), height / len(names)
+    image = Image.new("RGB", (width, height), "white")
+    pen, left, room = ImageDraw.Draw(image), 92, width - 92 - 52
+    for i, (name, value) in enumerate(zip(names, values, strict=True)):
+        middle, end = (i + 0.5) * step, left + room * float(value)
+        pen.text((left - 6, middle), name, fill="black", font=_font(), anchor="rm")
+        pen.rectangle((left, middle - 0.36 * step, end, middle + 0.36 * step), ORANGE if i == values.argmax() else BLUE)
+        pen.text((end + 6, middle), f"{100 * value:.0f} %", fill="black", font=_font(), anchor="lm")
+    return np.asarray(image)
+
+
 def show(alt: str) -> None:
     """Show the current figure in the notebook and close it.
 

@@ -148,10 +148,10 @@ class LivePicture(anywidget.AnyWidget):
         draw: pure function from the controls' values, by name, to a picture `(h, w, 3)` uint8; or panels in columns,
             which the browser draws itself. A control named `opacity` lays their maps over the faces.
         alt: what the picture shows, in words; the state is added to it.
+        keep: store a still with the notebook, so that one shows before it is run. False for pictures of a reader's own.
         **inputs: the controls, by the names that `draw` takes.
 
-    An error of `draw` in a later state is shown in the picture's place, and the next good state draws again. The
-    display bundle carries a still, so that a notebook that was not run shows one.
+    An error of `draw` in a later state is shown in the picture's place, and the next good state draws again.
 
     Raises:
         ValueError: an axis of a panel's numbers or faces has another length than its control has positions.
@@ -173,9 +173,10 @@ class LivePicture(anywidget.AnyWidget):
         draw: Callable[..., np.ndarray] | list[list[Panel]],
         *,
         alt: str,
+        keep: bool = True,
         **inputs: Control,
     ):
-        self.inputs = inputs
+        self.inputs, self.keep = inputs, keep
         self.columns, self.draw = ([], draw) if callable(draw) else (draw, self._draw_panels)
         self._check()
         named = [asdict(c) | {"name": name, "label": c.label or name.replace("_", " ")} for name, c in inputs.items()]
@@ -249,6 +250,8 @@ class LivePicture(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         bundle = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        if not self.keep:
+            return bundle[0] | {"text/plain": self.alt}, {"live": True}
         still = base64.b64encode(self.still).decode()
         return bundle[0] | {"text/plain": self.alt, "image/png": still}, {"image/png": {"alt": self.alt}, "live": True}
 

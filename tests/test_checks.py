@@ -1,5 +1,6 @@
 """Every check of an exercise takes the right answer, and names the mistake of each wrong one."""
 
+import math
 from functools import partial
 
 import pytest
@@ -25,6 +26,11 @@ def grid_weights(F, n, m, scale=10, axis=1, cut="b c (n h) (m w) -> b (n m) c h 
     regions = rearrange(F, cut, n=n, m=m)
     S = regions @ regions.mT / scale**0.5
     return S.mean(dim=(-2, -1)).softmax(dim=1) if early else S.softmax(dim=axis).mean(dim=(-2, -1))
+
+
+def reweighed(p, old, new):
+    odds = p * new / old  # (n, 8)
+    return odds / odds.sum(dim=1, keepdim=True)
 
 
 def entropy(weights):
@@ -110,7 +116,8 @@ def seen(asked, among):
 
 
 # The answers to each exercise: the right one, and wrong ones by what the check must say of them. A number is what the
-# right answer is multiplied by, a dict has switches of the right answer, a function is an answer of its own.
+# right answer is multiplied by, a dict has switches of the right answer, a function is an answer of its own. "right"
+# with blanks after it is right too, in another form.
 CASES = {
     checks.rafdb_labels: (
         {"right": lambda codes, table=RAFDB, first=1: table[codes - first], "next code": {"table": RAFDB.roll(-1)}},
@@ -189,6 +196,34 @@ CASES = {
         {"right": lambda v: entropy(to_distribution(v)).mean(), "over the expressions": 1 / 8, "mean entropy": -1},
         {"0 · log 0": lambda v: -(to_distribution(v) * to_distribution(v).log()).sum(dim=1).mean(), "bits": 1.442695},
         {"majority label": lambda v: -to_distribution(v).amax(dim=1).log().mean(), "hard label": 0, "the sum": 3},
+    ),
+    checks.effective_number: (
+        {"right": lambda p: entropy(p).exp(), "not a number": lambda p: (-(p * p.log()).sum(dim=1)).exp()},
+        {"right ": lambda p: torch.distributions.Categorical(p, validate_args=False).perplexity()},
+        {"right  ": lambda p: [float(entropy(row).exp()) for row in p]},
+        {
+            "entropy itself": entropy,
+            "base 2": lambda p: torch.exp(entropy(p) / math.log(2)),
+            "the shape is": lambda p: entropy(p).exp()[:, None],
+        },
+        {"minus sign": lambda p: (-entropy(p)).exp(), "the shape is ()": lambda p: entropy(p).mean().exp()},
+        {"1 / max p": lambda p: 1 / p.amax(dim=1), "sum of squares": lambda p: 1 / p.square().sum(dim=1)},
+    ),
+    checks.reweigh: (
+        {"right": reweighed, "right ": lambda p, old, new: torch.softmax(p.log() + new.log() - old.log(), dim=1)},
+        {"right  ": lambda p, old, new: [reweighed(row[None], old, new)[0].tolist() for row in p]},
+        {"add up to 1": lambda p, old, new: p * new / old, "the other way": lambda p, old, new: reweighed(p, new, old)},
+        {"old prior": lambda p, old, new: reweighed(p, 1, new), "new prior": lambda p, old, new: reweighed(p, old, 1)},
+        {
+            "over the faces": lambda p, old, new: p * new / old / (p * new / old).sum(dim=0),
+            "unchanged": lambda p, *_: p,
+        },
+    ),
+    checks.moved: (
+        {"right": lambda p, q: (p - q).abs().sum(dim=1) / 2, "right ": lambda p, q: (p - q).clamp(min=0).sum(dim=1)},
+        {"right  ": lambda p, q: 1 - torch.minimum(p, q).sum(dim=1), "half": 2, "mean over the expressions": 1 / 4},
+        {"cancel": lambda p, q: (p - q).sum(dim=1) / 2, "largest": lambda p, q: (p - q).abs().amax(dim=1)},
+        {"squares": lambda p, q: (p - q).norm(dim=1), "the shape is ()": lambda p, q: (p - q).abs().sum() / 2},
     ),
     checks.grad_cam: (
         {"right": cam, "after the sum": lambda m, s: (s.mean(dim=(2, 3), keepdim=True) * m).relu().sum(dim=1)},
@@ -278,14 +313,24 @@ WRONG = [
     pytest.param(check, answer(answers["right"], wrong), says, id=f"{check.__name__}: {says}")
     for check, answers in ANSWERS.items()
     for says, wrong in answers.items()
-    if says != "right"
+    if says.strip() != "right"
+]
+RIGHT = [
+    pytest.param(check, answers[says], id=f"{check.__name__} {len(says) - 4}")
+    for check, answers in ANSWERS.items()
+    for says in answers
+    if says.strip() == "right"
 ]
 
 
-@pytest.mark.parametrize("check", [getattr(checks, name) for name in checks.__all__], ids=checks.__all__)
-def test_the_right_answer_is_right_and_an_empty_stub_is_not_written_yet(check):
-    assert check(ANSWERS[check]["right"]) == "right"
+@pytest.mark.parametrize(("check", "right"), RIGHT)
+def test_the_right_answer_is_right_whatever_its_form_and_an_empty_stub_is_not_written_yet(check, right):
+    assert check(right) == "right"
     assert check(lambda *given: None).startswith("not written yet")
+
+
+def test_every_check_has_a_right_answer():
+    assert {check.__name__ for check in ANSWERS} == set(checks.__all__)
 
 
 @pytest.mark.parametrize(("check", "wrong", "says"), WRONG)

@@ -17,6 +17,8 @@ GROUPS = [NAMES[i : i + AT_ONCE] for i in range(0, len(NAMES), AT_ONCE)]
 SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # No sandbox: it does not start for root. The rest keeps the browser off the network and the screen.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
+# A camera that needs none, and no question whether it may be used.
+FLAGS += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 FLAGS += [f"--disable-{feature}" for feature in ("quic", "background-networking", "component-update", "sync")]
 ARTEFACTS = Path(os.environ.get("FERVT_ARTEFACTS") or Path(__file__).parent / "artefacts")
 ROWS = []  # of the table
