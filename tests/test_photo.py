@@ -49,6 +49,12 @@ def test_all_faces_are_found_where_they_are_the_largest_first(drawn, tilt):
     assert find_faces(chelsea()) == [], "a cat"
 
 
+def test_small_faces_of_a_large_photo_are_found(drawn):
+    photo = np.asarray(Image.fromarray(pasted(drawn, 0)).resize((330, 257)))  # 44, 95 and 117 pixels
+    wide = np.pad(photo, ((300, 343), (500, 370), (0, 0)), mode="edge")  # (900, 1200, 3)
+    assert len(find_faces(wide)) == 3
+
+
 def test_a_photo_gives_the_same_answer_in_every_form(tmp_path):
     path = tmp_path / "astronaut.png"
     Image.fromarray(astronaut()).save(path)

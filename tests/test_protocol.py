@@ -166,3 +166,13 @@ def test_changes_scores_the_same_faces_under_every_change(few, monkeypatch):
     scores = [*facts["changes"].values(), facts["uniform prior"]]
     assert len(facts["changes"]) == 7 and {s["faces"] for s in scores} == {32}
     assert sum(group["faces"] for group in facts["by_agreement"]) == 32
+
+
+def test_framing_scores_the_same_found_faces_at_every_margin(few):
+    facts = protocol.framing()
+    few.assert_called_once_with("validation")
+    assert facts["faces"] == 32 and 24 <= facts["found"] <= 32
+    assert list(facts["accuracy"]) == ["as it is", *map(str, protocol.MARGINS)]
+    whole = {name: value * facts["found"] for name, value in facts["accuracy"].items()}
+    assert all(hits == pytest.approx(round(hits), abs=0.01) for hits in whole.values())
+    assert facts["accuracy"]["as it is"] > facts["accuracy"]["0.7"]

@@ -13,6 +13,7 @@ from PIL import Image
 from ..disk import FervtError
 
 SEARCHED = 2_600_000  # pixels: as many as are searched in a fifth of a second on one core
+SMALL, CLOSER = 0.09, 2.5  # of the longer side: where a face is smaller, so many more pixels are searched
 ENLARGED = 2.0  # at most: the detector sees faces from 80 pixels on
 LEAST_SCORE = 0.2  # of the detector's scores: where it saw two faces in 68 pictures without any, they scored 0.13
 FRAME, LOWER = 0.90, 0.055
@@ -39,8 +40,16 @@ def find_faces(picture: np.ndarray) -> list[Frame]:
     Args:
         picture: `(height, width)` or `(height, width, 3)` uint8.
     """
+    frames = _search(picture, SEARCHED)
+    if not frames or frames[-1].side < SMALL * max(picture.shape[:2]):  # where one face is small, others are smaller
+        frames = _search(picture, CLOSER * SEARCHED)
+    return frames
+
+
+def _search(picture: np.ndarray, pixels: int) -> list[Frame]:
+    """All faces of a picture that is searched at so many pixels, the largest first."""
     height, width = picture.shape[:2]
-    scale = min(ENLARGED, (SEARCHED / (height * width)) ** 0.5)
+    scale = min(ENLARGED, (pixels / (height * width)) ** 0.5)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     searched = np.asarray(Image.fromarray(picture).resize(size, reducing_gap=2.0))
     frames = []
