@@ -1,6 +1,7 @@
 """FER-VT, taken apart: look at data, train, score weights, and what the course adds."""
 
 import codecs
+import os
 import sys
 from importlib.metadata import distributions
 from json import dumps as to_json
@@ -142,6 +143,8 @@ def photo(
     kinds = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
     if annotate and (len(files) > 1 or annotate.suffix.lower() not in kinds or annotate.exists()):
         raise FervtError(f"--annotate {annotate}: give one photo, and the name of a new file in .png, .jpg or .webp")
+    if annotate and not os.access(annotate.parent, os.W_OK):
+        raise FervtError(f"--annotate {annotate}: there is no folder {annotate.parent} that you may write to")
     photos = recognise(list(files), prior=prior, whole=whole)
     for found in photos:
         if json:

@@ -60,6 +60,10 @@ def as_face(picture: Image.Image | np.ndarray | Tensor) -> Tensor:
         face = to_image(picture.astype(picture.dtype.newbyteorder("=")))  # a copy that is laid out as torch wants it
     if not isinstance(face, Tensor) or face.ndim < 3 or face.shape[-3] not in (1, 3) or 0 in face.shape[-2:]:
         shape = f"of shape {tuple(picture.shape)}" if hasattr(picture, "shape") else f"as {type(picture).__name__}"
+        if isinstance(picture, np.ndarray):
+            raise FervtError(
+                f"an array {shape} and type {picture.dtype}: give (height, width) or (height, width, 1 or 3)"
+            )
         raise FervtError(f"faces {shape}: give (…, channels, height, width) with 1 or 3 channels, or a PIL picture")
     if face.dtype != torch.uint8 and not face.is_floating_point():
         raise FervtError(f"faces of type {face.dtype}: give uint8 (0 to 255) or float (0 to 1)")

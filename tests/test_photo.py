@@ -169,6 +169,10 @@ def test_options_are_refused_before_work_begins(tmp_path):
     for wrong in (["out.png", "a.png", "b.png"], ["out.txt", "a.png"], [str(there), "a.png"]):
         with pytest.raises(SystemExit, match="--annotate"):
             main(["photo", "--annotate", *wrong])
+    with pytest.raises(SystemExit, match="there is no folder .*gone that you may write to"):
+        main(["photo", "--annotate", str(tmp_path / "gone" / "out.png"), "a.png"])
+    with pytest.raises(FervtError, match=r"array of shape \(3, 64, 64\) and type uint8: give \(height, width\) or"):
+        recognise(np.zeros((3, 64, 64), np.uint8))
     with pytest.raises(FervtError, match="margin 3: choose a number from 0.5 to 2"):
         recognise(tmp_path / "gone.png", margin=3)
     with pytest.raises(FervtError, match="prior 'flat': choose from training, uniform"):
