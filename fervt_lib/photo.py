@@ -237,14 +237,15 @@ def _check_size(width: int, height: int) -> None:
 
 
 def annotate(picture: Picture, photo: Photo) -> Image.Image:
-    """The photo with a frame around each face and its answer below."""
+    """The photo with a frame around each face and its answer below, numbered where there are several."""
     pixels, _ = read_picture(picture)
     image = Image.fromarray(pixels).convert("RGB")
     pen, size = ImageDraw.Draw(image), max(12, round(min(image.size) / 30))
     font = ImageFont.load_default(size=size)
-    for face in photo.faces:
+    for number, face in enumerate(photo.faces, 1):
         pen.rectangle(face.box, outline=(230, 97, 0), width=max(2, size // 6))
-        words = _lines(face.answer, font, face.box[2] - face.box[0])
+        words = f"{number} {face.answer}" if len(photo.faces) > 1 else face.answer
+        words = _lines(words, font, face.box[2] - face.box[0])
         _, _, width, height = pen.multiline_textbbox((0, 0), words, font=font)
         left = max(0, min(face.box[0], image.width - round(width) - 2))
         top = max(0, min(face.box[3] + 2, image.height - round(height) - 2))

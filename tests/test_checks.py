@@ -3,6 +3,7 @@
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from einops import rearrange
@@ -26,6 +27,10 @@ def grid_weights(F, n, m, scale=10, axis=1, cut="b c (n h) (m w) -> b (n m) c h 
     regions = rearrange(F, cut, n=n, m=m)
     S = regions @ regions.mT / scale**0.5
     return S.mean(dim=(-2, -1)).softmax(dim=1) if early else S.softmax(dim=axis).mean(dim=(-2, -1))
+
+
+def stays(before, after):
+    return (after.argmax(dim=2) == before.argmax(dim=1)).float()  # (k, n)
 
 
 def reweighed(p, old, new):
@@ -206,6 +211,8 @@ CASES = {
             "base 2": lambda p: torch.exp(entropy(p) / math.log(2)),
             "the shape is": lambda p: entropy(p).exp()[:, None],
         },
+        {"not their mean": lambda p: torch.special.entr(p).mean(dim=1).exp()},
+        {"sum comes first": lambda p: torch.special.entr(p).exp().sum(dim=1)},
         {"minus sign": lambda p: (-entropy(p)).exp(), "the shape is ()": lambda p: entropy(p).mean().exp()},
         {"1 / max p": lambda p: 1 / p.amax(dim=1), "sum of squares": lambda p: 1 / p.square().sum(dim=1)},
     ),
@@ -219,11 +226,15 @@ CASES = {
             "unchanged": lambda p, *_: p,
         },
     ),
-    checks.moved: (
-        {"right": lambda p, q: (p - q).abs().sum(dim=1) / 2, "right ": lambda p, q: (p - q).clamp(min=0).sum(dim=1)},
-        {"right  ": lambda p, q: 1 - torch.minimum(p, q).sum(dim=1), "half": 2, "mean over the expressions": 1 / 4},
-        {"cancel": lambda p, q: (p - q).sum(dim=1) / 2, "largest": lambda p, q: (p - q).abs().amax(dim=1)},
-        {"squares": lambda p, q: (p - q).norm(dim=1), "the shape is ()": lambda p, q: (p - q).abs().sum() / 2},
+    checks.steadiness: (
+        {"right": lambda b, a: stays(b, a).mean(dim=0), "right ": lambda b, a: 1 - (1 - stays(b, a)).sum(0) / len(a)},
+        {"right  ": lambda b, a: np.mean([(x.argmax(1) == b.argmax(1)).numpy() for x in a], axis=0).tolist()},
+        {"becomes another": lambda b, a: 1 - stays(b, a).mean(dim=0), "how many": lambda b, a: stays(b, a).sum(dim=0)},
+        {"for each change": lambda b, a: stays(b, a).mean(dim=1), "the shape is ()": lambda b, a: stays(b, a).mean()},
+        {
+            "no change moves": lambda b, a: 0 * stays(b, a)[0],
+            "probabilities first": lambda b, a: stays(b, a.mean(dim=0)[None])[0],
+        },
     ),
     checks.grad_cam: (
         {"right": cam, "after the sum": lambda m, s: (s.mean(dim=(2, 3), keepdim=True) * m).relu().sum(dim=1)},

@@ -9,14 +9,14 @@ from .data import accuracy_between, folds, rafdb_labels
 from .gap import changed, dead, place_share, protocol_of, siblings
 from .grid import constant_weight, layout, rectangular_weights, tiles
 from .head import class_row, row_entropy, telling_attention, token_read
-from .photo import effective_number, moved, reweigh
+from .photo import effective_number, reweigh, steadiness
 from .training import clip, least_loss, share_of_first
 
 # fmt: off
 __all__ = [
     "accuracy_between", "changed", "class_row", "clip", "constant_weight", "dark_share", "dead", "effective_number",
-    "folds", "grad_cam", "layout", "least_loss", "moved", "negative_share", "place_share", "protocol_of",
-    "rafdb_labels", "rectangular_weights", "reweigh", "row_entropy", "runner_up", "share_of_first", "siblings",
-    "staircase", "telling_attention", "tiles", "token_read",
+    "folds", "grad_cam", "layout", "least_loss", "negative_share", "place_share", "protocol_of", "rafdb_labels",
+    "rectangular_weights", "reweigh", "row_entropy", "runner_up", "share_of_first", "siblings", "staircase",
+    "steadiness", "telling_attention", "tiles", "token_read",
 ]
 # fmt: on

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .verdict import verdict
+from .verdict import attempt, no, verdict
 
 
 def _answers(n: int, seed: int) -> Tensor:
@@ -23,10 +23,12 @@ def effective_number(answer: Callable[[Tensor], Tensor]) -> str:
         "that is the entropy itself: raise e to it": entropy,
         "the minus sign of the entropy is missing": (-entropy).exp(),
         "entropy base 2 under e: take the natural logarithm, or raise 2 to it": (entropy / math.log(2)).exp(),
+        "the entropy is the sum over the expressions, not their mean": (entropy / 8).exp(),
+        "the sum comes first, then e to it": torch.special.entr(p).exp().sum(dim=1),
         "that is 1 / max p, which looks at the largest probability alone": 1 / p.amax(dim=1),
         "that is 1 / the sum of squares, another count of its own; here it is e to the entropy": 1 / p.square().sum(1),
     }
-    return verdict(answer(p), entropy.exp(), mistakes, "a sure face has 1, a face with eight even answers 8")
+    return verdict(attempt(answer, p), entropy.exp(), mistakes, "a sure face has 1, a face with eight even answers 8")
 
 
 def reweigh(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str:
@@ -36,6 +38,7 @@ def reweigh(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str:
     mistakes = {
         "each row must add up to 1 again: divide by its sum": odds,
         "divide each row by its own sum; you divided over the faces": odds / odds.sum(dim=0),
+        "divide each row by its own sum; you divided by the sum of all": odds / odds.sum(),
         "that goes the other way: divide by the old prior, multiply by the new": back / back.sum(1, keepdim=True),
         "the old prior is still in it: divide by it": p * new / (p * new).sum(dim=1, keepdim=True),
         "the new prior is missing: multiply by it": p / old / (p / old).sum(dim=1, keepdim=True),
@@ -46,15 +49,21 @@ def reweigh(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str:
     )
 
 
-def moved(answer: Callable[[Tensor, Tensor], Tensor]) -> str:
-    """Notebook 07, exercise 3. answer: two answers `(n, 8)` to half the sum of their differences, `(n,)`."""
-    p, q = _answers(3, 3), _answers(3, 4)
-    away = (p - q).abs()
+def steadiness(answer: Callable[[Tensor, Tensor], Tensor]) -> str:
+    """Notebook 07, exercise 3. answer: answers before `(n, 8)` and after k changes `(k, n, 8)` to shares `(n,)`."""
+    n, k = 4, 5
+    before, after = _answers(n, 3), _answers(k * n, 4).reshape(k, n, 8)
+    after = torch.where(
+        torch.arange(k)[:, None, None] < torch.arange(n)[None, :, None], (before + after / 9) / 2, after
+    )
+    stays = (after.argmax(dim=2) == before.argmax(dim=1)).float()  # (k, n)
+    mean = after.mean(dim=0).argmax(dim=1) == before.argmax(dim=1)
     mistakes = {
-        "take half of it: what one expression loses, another wins, and you count both": away.sum(dim=1),
-        "that is a mean over the expressions; take half their sum": away.mean(dim=1),
-        "gains and losses cancel: take the absolute differences": (p - q).sum(dim=1) / 2,
-        "that is the largest difference alone; take half the sum of all": away.amax(dim=1),
-        "that is the root of the sum of squares; here it is half the sum of absolute differences": away.norm(dim=1),
+        "that is the share of changes at which the answer becomes another one: 1 minus it": 1 - stays.mean(dim=0),
+        "that is how many changes, not which share of them": stays.sum(dim=0),
+        "that takes the mean of the probabilities first: look at the first answer after each change": mean.float(),
     }
-    return verdict(answer(p, q), away.sum(dim=1) / 2, mistakes, "0 for the same answer, 1 for two sure and different")
+    found = attempt(answer, before, after)
+    if not isinstance(found, str | None) and torch.as_tensor(found).shape == (k,):
+        return no("one number for each change: take the mean over the changes, for each face")
+    return verdict(found, stays.mean(dim=0), mistakes, "1 where no change moves the first answer, 0 where all do")

@@ -1,5 +1,7 @@
 """What every check says, and how it tells which of the known mistakes an answer is."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -10,19 +12,31 @@ def no(mistake: str) -> str:
     return f"no: {mistake}"
 
 
+def attempt(answer: Callable, *given: Tensor) -> Tensor | float | str | None:
+    """What an answer gives, or the sentence about shapes that do not fit: an error with a traceback teaches less."""
+    try:
+        return answer(*given)
+    except RuntimeError as error:
+        if "must match" not in str(error):
+            raise
+        return no("the shapes do not fit: a sum over an axis drops it; keepdim=True keeps it, with length 1")
+
+
 def verdict(
-    found: Tensor | float | None, truth: Tensor | float, mistakes: dict[str, Tensor | float], other: str
+    found: Tensor | float | str | None, truth: Tensor | float, mistakes: dict[str, Tensor | float], other: str
 ) -> str:
     """The sentence for an answer that is a number or a tensor.
 
     Args:
-        found: what the answer gave.
+        found: what the answer gave, or a sentence about it.
         truth: what it should give.
         mistakes: what known mistakes give, by the sentence that names them; the first that fits is the answer.
         other: the sentence for any other wrong answer.
     """
     if found is None:
         return UNWRITTEN
+    if isinstance(found, str):
+        return found
     found, truth = (torch.as_tensor(value, dtype=torch.float64) for value in (found, truth))
     if found.shape != truth.shape:
         return no(f"the shape is {tuple(found.shape)}, not {tuple(truth.shape)}")
