@@ -232,7 +232,7 @@ CASES = {
         {"becomes another": lambda b, a: 1 - stays(b, a).mean(dim=0), "how many": lambda b, a: stays(b, a).sum(dim=0)},
         {"for each change": lambda b, a: stays(b, a).mean(dim=1), "the shape is ()": lambda b, a: stays(b, a).mean()},
         {
-            "no change moves": lambda b, a: 0 * stays(b, a)[0],
+            "no change moves": lambda b, a: stays(b, a)[0] / 3,
             "probabilities first": lambda b, a: stays(b, a.mean(dim=0)[None])[0],
         },
     ),

@@ -53,9 +53,8 @@ def steadiness(answer: Callable[[Tensor, Tensor], Tensor]) -> str:
     """Notebook 07, exercise 3. answer: answers before `(n, 8)` and after k changes `(k, n, 8)` to shares `(n,)`."""
     n, k = 4, 5
     before, after = _answers(n, 3), _answers(k * n, 4).reshape(k, n, 8)
-    after = torch.where(
-        torch.arange(k)[:, None, None] < torch.arange(n)[None, :, None], (before + after / 9) / 2, after
-    )
+    kept = torch.arange(k)[:, None, None] < torch.tensor([1, 3, 4, 5])[:, None]  # how many changes move it hardly
+    after = torch.where(kept, (9 * before + after) / 10, after)
     stays = (after.argmax(dim=2) == before.argmax(dim=1)).float()  # (k, n)
     mean = after.mean(dim=0).argmax(dim=1) == before.argmax(dim=1)
     mistakes = {
