@@ -8,11 +8,11 @@ import pytest
 import torch
 from einops import rearrange
 from numpy import s_
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from fervt_course import checks
-from fervt_lib.data import EXPRESSIONS, FER2013_CODES, to_distribution
+from fervt_lib.data import EXPRESSIONS, FER2013_CODES, RAFDB_CODES, to_distribution
 
 RAFDB = torch.tensor([2, 6, 5, 1, 3, 4, 0])
 FER2013 = torch.tensor([EXPRESSIONS.index(name) for name in FER2013_CODES])
@@ -23,10 +23,66 @@ def rank(who):
     return who.unique(return_inverse=True)[1]
 
 
+def by_loops(F, n, m):
+    h, w = F.shape[2] // n, F.shape[3] // m
+    regions = [F[:, :, i * h : (i + 1) * h, j * w : (j + 1) * w] for i in range(n) for j in range(m)]
+    entries = torch.stack([r @ r.mT / math.sqrt(w) for r in regions])  # (G, b, c, h, h)
+    return (entries.exp() / entries.exp().sum(dim=0)).mean(dim=(-2, -1)).transpose(0, 1)
+
+
+def einsum_weights(F, n, m):
+    b, c, height, width = F.shape
+    regions = F.reshape(b, c, n, height // n, m, width // m).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+    S = torch.einsum("bgciw,bgcjw->bgcij", regions, regions) * (width // m) ** -0.5
+    return torch.softmax(S, dim=1).flatten(3).mean(dim=3)
+
+
+def swapped(x, i):
+    other = x.clone()
+    other[:, i] = x[:, (i + 1) % 55]
+    return other
+
+
+def row_by_loops(x, weight, bias, heads):
+    q, k, _ = (x @ weight.T + bias).chunk(3, dim=-1)
+    d = q.shape[-1] // heads
+    parts = [slice(h * d, (h + 1) * d) for h in range(heads)]
+    return torch.stack([(q[:, :1, p] @ k[..., p].mT)[:, 0].div(d**0.5).softmax(dim=-1) for p in parts], dim=1)
+
+
+def clipped_in_parts(parameters, limit):
+    length = torch.stack([p.grad.square().sum() for p in parameters]).sum().sqrt()
+    if length > limit:
+        for p in parameters:
+            p.grad = p.grad * limit / length
+
+
+def clipped_as_a_vector(parameters, limit):
+    flat = torch.cat([p.grad for p in parameters])
+    flat = flat / max(1.0, float(torch.linalg.vector_norm(flat)) / limit)
+    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        p.grad.copy_(part)
+
+
+def part_of_dark(heat, light):
+    dark = light <= torch.quantile(light, 0.2)
+    return float(heat[dark].abs().sum() / heat.abs().sum())
+
+
+def telescoped(f, x, baseline, steps):
+    corners = [torch.cat([x[:, :i], baseline[:, i:]], dim=1) for i in range(x.shape[1] + 1)]
+    values = f(torch.cat(corners))
+    return (values[1:] - values[:-1])[None]
+
+
 def grid_weights(F, n, m, scale=10, axis=1, cut="b c (n h) (m w) -> b (n m) c h w", early=False):
     regions = rearrange(F, cut, n=n, m=m)
     S = regions @ regions.mT / scale**0.5
     return S.mean(dim=(-2, -1)).softmax(dim=1) if early else S.softmax(dim=axis).mean(dim=(-2, -1))
+
+
+def mark(row, column):
+    return torch.zeros(48, 48).index_put((torch.tensor(row), torch.tensor(column)), torch.tensor(0.01))
 
 
 def stays(before, after):
@@ -46,6 +102,10 @@ def reader(head, states, shift=0):
     states = states.clone().requires_grad_()
     head(states).square().sum().backward()
     return int(states.grad.abs().sum(dim=(0, 2)).argmax()) + shift
+
+
+def every(head, states):
+    return torch.stack([(head(swapped(states, i)) - head(states)).abs().sum() for i in range(55)])
 
 
 def looks(*layers):  # attention of a layer: at which one token each of the three looks
@@ -71,6 +131,10 @@ def cam(maps, slopes, over=(2, 3), weights=None, after=Tensor.relu):
 
 def against(heat):
     return -heat.clamp(max=0).sum()
+
+
+def each_share(heat):
+    return -heat.clamp(max=0).sum(dim=(1, 2)) / heat.abs().sum(dim=(1, 2))
 
 
 def dark_share(heat, light, end=0.2, size=Tensor.abs, count=None, level=None):
@@ -154,7 +218,10 @@ CASES = {
         {"right": lambda p: p.repeat(1, 4, 4)[None], "begin with the patch": lambda p: p.flip(1).repeat(1, 4, 4)[None]},
         {"the same patch": lambda p: torch.cat([p.repeat(1, 4, 4)[:, :36], 0 * p.repeat(1, 1, 4)], dim=1)[None]},
         {"enlarged": lambda p: p.repeat_interleave(4, 1).repeat_interleave(4, 2)[None]},
-        {"(1, 3, 48, 48)": lambda p: p.repeat(1, 4, 4)},
+        {
+            "(1, 3, 48, 48)": lambda p: p.repeat(1, 4, 4),
+            "same patch?": lambda p: p.repeat(1, 4, 4)[None] + mark(47, 47),
+        },
     ),
     checks.rectangular_weights: (
         {"right": grid_weights, "transposed grid": {"cut": "b c (n h) (m w) -> b (m n) c h w"}, "√h": {"scale": 12}},
@@ -165,11 +232,12 @@ CASES = {
     ),
     checks.row_entropy: (
         {"right": lambda w: entropy(w).mean(), "not a number": lambda w: -(w * w.log()).sum(dim=-1).mean()},
-        {"sum over the keys": 1 / 4, "the shape is": entropy, "were added up": 24, "base 2": 1.442695},
+        {"sum over the keys": 1 / 5, "the shape is": entropy, "were added up": 24, "base 2": 1.442695},
         {"minus sign": -1},
     ),
     checks.token_read: (
-        {"right": reader, "token 52": lambda *a: 52 - reader(*a), "off by one": {"shift": 1}},
+        {"right": reader, "token 52": lambda *a: 52 - reader(*a), "off by one": {"shift": 1}, "you give 55": every},
+        {"reads token 3": lambda *a: 3},
         # adds a constant, which the LayerNorm of the head takes away again
         {"whatever": lambda h, x: max(range(55), key=lambda i: (h(x + torch.eye(55)[i][:, None]) - h(x)).norm() > 1)},
     ),
@@ -189,6 +257,7 @@ CASES = {
     checks.clip: (
         {"right": scaled, "clamped": lambda p, limit: [q.grad.clamp_(-limit, limit) for q in p] and None},
         {"by itself": lambda p, limit: [scaled([q], limit) for q in p] and None, "short enough": {"always": True}},
+        {"too short": {"measure": lambda grads: sum(g.norm() for g in grads)}},
         {"too long": {"measure": lambda grads: max(g.norm() for g in grads)}},
         {"in place": lambda p, limit: [q.grad / 2 for q in p]},
     ),
@@ -245,7 +314,11 @@ CASES = {
     ),
     checks.negative_share: (
         {"right": lambda heat: against(heat) / heat.abs().sum(), "positive part;": lambda h: against(h) / against(-h)},
-        {"9 of 20": lambda h: against(h * h.abs()) / h.square().sum(), "signs cancel": lambda h: against(h) / h.sum()},
+        {
+            "over all of": lambda h: against(h * h.abs()) / h.square().sum(),
+            "signs cancel": lambda h: against(h) / h.sum(),
+            "each face's share": lambda h: each_share(h).mean(),
+        },
         {"of the positive": lambda h: against(-h) / h.abs().sum(), "counts pixels": lambda h: (h < 0).float().mean()},
         {"heat itself": against, "not negative": -1},
     ),
@@ -313,6 +386,141 @@ CASES = {
 }
 
 
+# Other sound answers, of another structure: loops, lists, numpy, a function of PyTorch's.
+ALSO_RIGHT = {
+    checks.rafdb_labels: (
+        lambda codes: [EXPRESSIONS.index(RAFDB_CODES[int(code) - 1]) for code in codes],
+        lambda codes: RAFDB.numpy()[codes.numpy() - 1],
+        lambda codes: torch.cat([torch.tensor([-1]), RAFDB])[codes],
+    ),
+    checks.accuracy_between: (
+        lambda m, a: (round(a * 3546, 6) - m * 3153) / (3546 - 3153),
+        lambda m, a: a + (a - m) * 3153 / 393,
+        lambda m, a: torch.tensor([a, -m]) @ torch.tensor([3546.0, 3153.0]) / 393,
+    ),
+    checks.folds: (
+        lambda who: [sorted(set(who.tolist())).index(each) % 10 for each in who.tolist()],
+        lambda who: np.searchsorted(np.unique(who.numpy()), who.numpy()) % 10,
+        lambda who: (who[:, None] > who.unique()).sum(dim=1) % 10,
+    ),
+    checks.constant_weight: (
+        lambda h: torch.tensor(1 / h),
+        lambda h: [1 / h],
+        lambda h: float(torch.rand(h, h).softmax(dim=-1).mean()),
+    ),
+    checks.layout: (
+        lambda b, s: b.permute(0, 3, 1, 4, 2, 5).reshape(2, 3, s, s),
+        lambda b, s: torch.cat([torch.cat([*b[:, i].unbind(1)], dim=-1) for i in range(4)], dim=-2),
+        lambda b, s: b.permute(0, 3, 1, 4, 2, 5).numpy().reshape(2, 3, s, s),
+    ),
+    checks.tiles: (
+        lambda p: torch.tile(p, (1, 1, 4, 4)),
+        lambda p: torch.cat([torch.cat([p] * 4, dim=2)] * 4, dim=1)[None],
+        lambda p: np.tile(p.numpy(), (4, 4))[None],
+    ),
+    checks.rectangular_weights: (by_loops, einsum_weights, lambda *given: grid_weights(*given).double().numpy()),
+    checks.row_entropy: (
+        lambda w: -torch.xlogy(w, w).sum(dim=-1).mean(),
+        lambda w: torch.distributions.Categorical(probs=w).entropy().mean(),
+        lambda w: -(w * w.clamp(min=1e-12).log()).sum() / w[..., 0].numel(),
+        lambda w: np.mean([-sum(p * math.log(p) for p in row if p) for row in w.flatten(0, 2).tolist()]),
+    ),
+    checks.token_read: (
+        lambda head, x: int(
+            torch.autograd.grad(head(x.requires_grad_()).square().sum(), x)[0].norm(dim=2).sum(0).argmax()
+        ),
+        lambda head, x: next(i for i in range(55) if not torch.equal(head(swapped(x, i)), head(x))),
+        lambda head, x: [(head(swapped(x, i)) - head(x)).abs().sum() for i in range(55)].index(
+            max((head(swapped(x, i)) - head(x)).abs().sum() for i in range(55))
+        ),
+        lambda head, x: torch.tensor([reader(head, x)]),
+    ),
+    checks.telling_attention: (
+        lambda: [torch.eye(3)[[0, 2, 2]].int()[None, None], torch.eye(3)[[1, 1, 2]].int()[None, None]],
+        lambda: np.stack([layer.numpy() for layer in looks((0, 2, 2), (1, 1, 2))]),
+        lambda: (looks((0, 2, 1))[0], looks((1, 2, 2))[0] * 0.9 + looks((1, 1, 1))[0] * 0.1),
+    ),
+    checks.class_row: (
+        row_by_loops,
+        lambda x, w, b, h: row_by_loops(x, w, b, h).double().numpy(),
+        lambda x, w, b, h: class_row(x, w, b, h, at=s_[:]).unbind(dim=2)[0],
+    ),
+    checks.clip: (
+        lambda p, limit: nn.utils.clip_grad_norm_(p, limit) and None,
+        lambda p, limit: clipped_in_parts(p, limit),
+        lambda p, limit: clipped_as_a_vector(p, limit),
+    ),
+    checks.share_of_first: (
+        lambda d, n: math.exp((n - 1) * math.log(d)),
+        lambda d, n: math.prod([d] * (n - 1)),
+        lambda d, n: torch.tensor(d) ** (n - 1),
+    ),
+    checks.least_loss: (
+        lambda v: torch.distributions.Categorical(probs=v.float()).entropy().mean(),
+        lambda v: nn.functional.cross_entropy(to_distribution(v).clamp(min=1e-12).log(), to_distribution(v)),
+        lambda v: np.mean([-sum(n / sum(row) * math.log(n / sum(row)) for n in row if n) for row in v.tolist()]),
+    ),
+    checks.grad_cam: (
+        lambda m, s: torch.einsum("bc,bchw->bhw", s.mean(dim=(2, 3)), m).clamp(min=0),
+        lambda m, s: torch.stack([sum(s[i, c].mean() * m[i, c] for c in range(3)).relu() for i in range(2)]),
+        lambda m, s: np.maximum((s.numpy().mean(axis=(2, 3), keepdims=True) * m.numpy()).sum(axis=1), 0),
+    ),
+    checks.negative_share: (
+        lambda heat: -heat[heat < 0].sum() / heat.abs().sum(),
+        lambda heat: 0.5 - 0.5 * heat.sum() / heat.abs().sum(),
+        lambda heat: np.minimum(heat.numpy(), 0).sum() / -np.abs(heat.numpy()).sum(),
+    ),
+    checks.dark_share: (
+        lambda heat, light: np.mean([part_of_dark(h, x) for h, x in zip(heat, light, strict=True)]),
+        lambda heat, light: dark_share(heat, light, level=light.flatten(1).sort(dim=1)[0][:, 5][:, None, None]),
+        lambda heat, light: sum(part_of_dark(h, x) for h, x in zip(heat, light, strict=True)) / 2,
+    ),
+    checks.runner_up: (
+        lambda z: z.argsort(dim=1)[:, -2],
+        lambda z: [row.index(sorted(row)[-2]) for row in z.tolist()],
+        lambda z: z.kthvalue(3, dim=1).indices,
+    ),
+    checks.staircase: (
+        telescoped,
+        lambda f, x, b, n: walk(f, x, b, 3 * n),
+        lambda f, x, b, n: telescoped(f, x.double(), b.double(), n).numpy(),
+    ),
+    checks.place_share: (
+        lambda make: in_place(make, agree=lambda a, b: (a - b).abs() < 1e-6),
+        lambda make: 1 - in_place(make, agree=torch.ne),
+        lambda make: float(in_place(make)),
+    ),
+    checks.changed: (
+        lambda loaded, module: [n for n, t in loaded.items() if (t != module.state_dict()[n]).any()],
+        lambda loaded, module: tuple(differ(loaded, module)),
+        lambda loaded, module: set(differ(loaded, module)),
+    ),
+    checks.dead: (
+        lambda model, x: set(no_gradient(model, x)),
+        lambda model, x: [
+            name
+            for (name, p), g in zip(
+                model.named_parameters(),
+                torch.autograd.grad(model(x).sum(), [*model.parameters()], allow_unused=True),
+                strict=True,
+            )
+            if g is None
+        ],
+        lambda model, x: tuple(no_gradient(model, x)),
+    ),
+    checks.protocol_of: (
+        lambda c, n: ({tuple(v.tolist()): k for k, v in n.items()}).get(tuple(c.sum(dim=1).tolist()), "neither"),
+        lambda c, n: next((k for k, v in n.items() if not (c.sum(1) - v).any()), "neither"),
+        lambda c, n: ([k for k, v in n.items() if c.sum(dim=1).equal(v)] + ["neither"])[0],
+    ),
+    checks.siblings: (
+        lambda s, t: np.isin(s[t].numpy(), s[~t].numpy()).mean(),
+        lambda s, t: sum(int(who) in set(s[~t].tolist()) for who in s[t]) / int(t.sum()),
+        lambda s, t: (s[t][:, None] == s[~t]).any(dim=1).double().mean(),
+    ),
+}
+
+
 def answer(right, wrong):
     if isinstance(wrong, dict):
         return partial(right, **wrong)
@@ -332,6 +540,11 @@ RIGHT = [
     for says in answers
     if says.strip() == "right"
 ]
+RIGHT += [
+    pytest.param(check, also, id=f"{check.__name__}, another way {i}")
+    for check, answers in ALSO_RIGHT.items()
+    for i, also in enumerate(answers, 1)
+]
 
 
 @pytest.mark.parametrize(("check", "right"), RIGHT)
@@ -340,8 +553,23 @@ def test_the_right_answer_is_right_whatever_its_form_and_an_empty_stub_is_not_wr
     assert check(lambda *given: None).startswith("not written yet")
 
 
-def test_every_check_has_a_right_answer():
-    assert {check.__name__ for check in ANSWERS} == set(checks.__all__)
+def test_every_check_meets_three_right_answers_and_five_wrong_ones():
+    right, wrong = ([case.values[0].__name__ for case in cases] for cases in (RIGHT, WRONG))
+    assert [name for name in checks.__all__ if right.count(name) < 3 or wrong.count(name) < 5] == []
+
+
+@pytest.mark.parametrize("check", [getattr(checks, name) for name in checks.__all__], ids=checks.__all__)
+@pytest.mark.parametrize("strange", ["a word", {}, [None], object()], ids=["word", "dict", "list", "object"])
+def test_an_answer_of_another_kind_gets_a_sentence_and_an_error_of_the_reader_stays_the_readers(check, strange):
+    if check is not checks.clip or strange is None:
+        assert check(lambda *given: strange).startswith("no: ")
+
+    def wrong(*given):
+        raise KeyError("the reader's own")
+
+    with pytest.raises(KeyError) as error:
+        check(wrong)
+    assert error.traceback[-1].name == "wrong" and len(error.traceback) <= 3
 
 
 @pytest.mark.parametrize(("check", "wrong", "says"), WRONG)

@@ -11,6 +11,7 @@ from .grid import constant_weight, layout, rectangular_weights, tiles
 from .head import class_row, row_entropy, telling_attention, token_read
 from .photo import effective_number, reweigh, steadiness
 from .training import clip, least_loss, share_of_first
+from .verdict import kind
 
 # fmt: off
 __all__ = [
@@ -20,3 +21,4 @@ __all__ = [
     "steadiness", "telling_attention", "tiles", "token_read",
 ]
 # fmt: on
+globals().update({name: kind(globals()[name]) for name in __all__})

@@ -33,16 +33,21 @@ def grad_cam(answer: Callable[[Tensor, Tensor], Tensor]) -> str:
 
 def negative_share(answer: Callable[[Tensor], float]) -> str:
     """Notebook 05, exercise 2. answer: heat `(n, h, w)` of both signs to the share of |heat| that is negative."""
-    heat = torch.tensor([[[4.0, -1.0], [3.0, -2.0]], [[-6.0, 1.0], [2.0, 1.0]]])  # 11 for, 9 against
+    heat = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)) + 0.2
+    against, whole = -heat.clamp(max=0), heat.abs()
+    share = against.sum() / whole.sum()
     mistakes = {
-        "that is the share of the positive part": 11 / 20,
-        "a share is not negative: take the absolute value of the negative part": -9 / 20,
-        "that counts pixels; add up their heat": 3 / 8,
-        "you divided by the positive part; divide by all of the |heat|": 9 / 11,
-        "you divided by the sum, in which the signs cancel; divide by the sum of |heat|": 9 / 2,
-        "that is the negative heat itself; divide it by all of the |heat|": 9.0,
+        "that is the share of the positive part": 1 - share,
+        "a share is not negative: take the absolute value of the negative part": -share,
+        "that counts pixels; add up their heat": (heat < 0).float().mean(),
+        "you divided by the positive part; divide by all of the |heat|": share / (1 - share),
+        "you divided by the sum, in which the signs cancel; divide by the sum of |heat|": against.sum() / heat.sum(),
+        "that is the negative heat itself; divide it by all of the |heat|": against.sum(),
+        "that is the mean of each face's share; here all |heat| is thrown together": (
+            against.sum(dim=(1, 2)) / whole.sum(dim=(1, 2))
+        ).mean(),
     }
-    return verdict(answer(heat), 9 / 20, mistakes, "here 9 of 20 are negative")
+    return verdict(answer(heat), share, mistakes, "what is negative, over all of the |heat|")
 
 
 def dark_share(answer: Callable[[Tensor, Tensor], float]) -> str:
@@ -115,7 +120,8 @@ def staircase(answer: Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, int]
 
 
 def _bent(z: Tensor) -> Tensor:
-    return torch.sin(z[:, 0] * z[:, 1]) + z[:, 1] * z[:, 2] ** 2 + z[:, 0] ** 3 * z[:, 2]  # (b, 3) -> (b,)
+    """`(b, 3) -> (b,)`; its slope along each input is a straight line, so the middles of the steps are exact."""
+    return z[:, 0] ** 2 * z[:, 1] + z[:, 1] * z[:, 2] ** 2 - 2 * z[:, 0] * z[:, 1] ** 2 * z[:, 2]
 
 
 def _slopes(points: Tensor) -> Tensor:

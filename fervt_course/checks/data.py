@@ -52,6 +52,9 @@ def folds(answer: Callable[[Tensor], Tensor]) -> str:
     found = answer(identities)
     if found is None:
         return UNWRITTEN
+    found = torch.as_tensor(found)
+    if found.shape != identities.shape:
+        return no(f"the shape is {tuple(found.shape)}; give one fold for each image, {tuple(identities.shape)}")
     if any(len(found[identities == who].unique()) > 1 for who in identities):
         return no("a person is in two folds. Deal subjects, not images")
     if len(found.unique()) < 10:

@@ -6,9 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from fervt_lib.model import region_weights
-
-from .verdict import RIGHT, UNWRITTEN, no, verdict
+from .verdict import UNWRITTEN, no, verdict
 
 
 def constant_weight(answer: Callable[[int], float]) -> str:
@@ -18,8 +16,11 @@ def constant_weight(answer: Callable[[int], float]) -> str:
         "1/h² would be a softmax over all entries of S; this one is over each row": 1 / 12**2,
         "a row of S sums to 1, but a weight is the mean over its h entries": 1.0,
     }
-    found = answer(12), answer(24)
-    if found[0] is not None and found[0] == found[1] and abs(found[0] - 1) > 1e-6:
+    found = [answer(12), answer(24)]
+    if found[0] is None:
+        return UNWRITTEN
+    found = [torch.as_tensor(each, dtype=torch.float64).squeeze() for each in found]
+    if torch.equal(*found) and abs(float(found[0].mean()) - 1) > 1e-6:
         return no("regions of 12 and of 24 rows do not get the same weight: it depends on h")
     return verdict(found[0], 1 / 12, mistakes, "what do the h entries of a row sum to, and what is their mean?")
 
@@ -46,13 +47,13 @@ def tiles(answer: Callable[[Tensor], Tensor]) -> str:
     x = answer(patch)
     if x is None:
         return UNWRITTEN
+    x = torch.as_tensor(x)
     if x.shape != (1, 3, 48, 48):
         return no(f"the image must be (1, 3, 48, 48), not {tuple(x.shape)}")
     if not torch.equal(x[0, :, :12, :12], patch):
         enlarged = torch.equal(x[0, :, ::4, ::4], patch)
         return no("each pixel was enlarged; repeat the patch" if enlarged else "the image must begin with the patch")
-    even = torch.allclose(region_weights(x, 4), torch.tensor(1 / 16))
-    return RIGHT if even else no("the weights are not 1/16: are all sixteen regions the same patch?")
+    return verdict(x, patch.repeat(1, 4, 4)[None], {}, "are all sixteen regions the same patch?")
 
 
 def rectangular_weights(answer: Callable[[Tensor, int, int], Tensor]) -> str:
@@ -61,6 +62,7 @@ def rectangular_weights(answer: Callable[[Tensor, int, int], Tensor]) -> str:
     regions = rearrange(F, "b c (n h) (m w) -> b (n m) c h w", n=2, m=3)  # regions of 12 × 10 pixels
     S = regions @ regions.mT / 10**0.5
     truth = _mean_weight(S.softmax(dim=1))  # (b, regions, c)
+    turned = rearrange(F, "b c (n h) (m w) -> b (n m) c h w", n=3, m=2)  # regions of 8 × 15 pixels
     mistakes = {
         "there is no scale: divide the products by √w": _mean_weight((S * 10**0.5).softmax(dim=1)),
         "you divided by √h; divide by √w, because a product sums over the w columns": _mean_weight(
@@ -71,6 +73,9 @@ def rectangular_weights(answer: Callable[[Tensor, int, int], Tensor]) -> str:
         "your softmax is over the channels; it must be over the regions": _mean_weight(S.softmax(dim=2)),
         "this is a transposed grid: count the regions row by row": rearrange(truth, "b (n m) c -> b (m n) c", n=2),
         "the mean comes after the softmax, not before": _mean_weight(S).softmax(dim=1),
+        "the sides are swapped: n counts regions from top to bottom, m from left to right": _mean_weight(
+            (turned @ turned.mT / 15**0.5).softmax(dim=1)
+        ),
         "F Fᵀ compares the h rows, Fᵀ F the columns": _mean_weight((regions.mT @ regions / 10**0.5).softmax(dim=1)),
     }
     other = "compare with section 3, step by step: regions, products, scale, softmax over the regions, mean"

@@ -14,16 +14,24 @@ from .verdict import RIGHT, UNWRITTEN, no, verdict
 
 def row_entropy(answer: Callable[[Tensor], Tensor]) -> str:
     """Notebook 03, exercise 1. answer: weights `(b, heads, query, key)` to the mean entropy of a row, in nats."""
-    even, one = torch.full((2, 3, 4, 4), 0.25), torch.eye(4).expand(2, 3, 4, 4)
+    weights = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).mul(2).softmax(dim=-1)
+    weights[0, 1, 2] = torch.eye(5)[3]  # a row that looks at one key alone
+    rows = torch.special.entr(weights).sum(dim=-1)  # (b, heads, query)
     mistakes = {
-        "the minus sign is missing": -math.log(4),
-        "2 for four even keys: that is the logarithm to base 2, use ln": 2.0,
-        "a quarter of ln 4 for four even keys: sum over the keys, mean over the rest": math.log(4) / 4,
-        "the rows were added up: take the mean over batch, heads and queries": 24 * math.log(4),
+        "the minus sign is missing": -rows.mean(),
+        "that is the logarithm to base 2: use ln": rows.mean() / math.log(2),
+        "that is a mean over the keys: sum over the keys, mean over the rest": rows.mean() / 5,
+        "the rows were added up: take the mean over batch, heads and queries": rows.sum(),
+        "that is -ln of each row's largest weight; all keys count": -weights.amax(dim=-1).log().mean(),
+        "the mean came first: take the entropy of each row, then the mean": torch.special.entr(
+            weights.mean(dim=(0, 1, 2))
+        ).sum(),
+        "that is the entropy of even weights, ln of the number of keys: these weights are not even": math.log(5),
     }
-    if answer(even) is not None and torch.as_tensor(answer(one)).isnan().any():
+    found = answer(weights)
+    if isinstance(found, Tensor) and found.isnan().any():
         return no("not a number when a weight is 0: 0 · log 0 should count as 0")
-    return verdict(answer(even), math.log(4), mistakes, "four even keys have ln 4 = 1.386")
+    return verdict(found, rows.mean(), mistakes, "four even keys have ln 4 = 1.386, a row that sees one key has 0")
 
 
 def token_read(answer: Callable[[Callable[[Tensor], Tensor], Tensor], int]) -> str:
@@ -32,10 +40,12 @@ def token_read(answer: Callable[[Callable[[Tensor], Tensor], Tensor], int]) -> s
     states, out = (torch.randn(*size, generator=generator) for size in ((2, 55, 192), (192, 8)))
     norm = nn.LayerNorm(192)
     for index in (0, 1, 17, 54):
-        found = answer(lambda states, index=index: norm(states[:, index]) @ out, states)
+        found = answer(lambda states, index=index: norm(states[:, index]) @ out, states.clone())
         if found is None:
             return f"{UNWRITTEN}, or it returned None because it found no token: did you add a constant?"
-        if found != index:
+        if torch.as_tensor(found).numel() != 1:
+            return no(f"give one number, the token that is read; you give {torch.as_tensor(found).numel()}")
+        if int(found) != index:
             return no(_reading_mistake(int(found), index))
     return RIGHT
 
@@ -73,7 +83,7 @@ def class_row(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> str:
         "key and value are mixed up: weight holds q, k, v in this order": (q @ v.mT / 2).softmax(-1)[:, :, 0],
     }
     found = answer(x, weight, bias, 3)
-    if found is not None and found.shape == (2, 3, 4):
+    if isinstance(found, Tensor) and found.shape == (2, 3, 4):
         return no("a key is missing: was the class token dropped? It attends to itself too")
     return verdict(found, weights[:, :, 0], mistakes, "compare with section 5, step by step")
 
@@ -88,6 +98,7 @@ def telling_attention(answer: Callable[[], list[Tensor]]) -> str:
     attention = answer()
     if attention is None:
         return UNWRITTEN
+    attention = [torch.as_tensor(layer, dtype=torch.float32) for layer in attention]
     if [tuple(a.shape) for a in attention] != [(1, 1, 3, 3)] * 2:
         return no("two layers of shape (1, 1, 3, 3), please")
     if any((a < 0).any() or (a.sum(dim=-1) - 1).abs().max() > 1e-5 for a in attention):

@@ -36,6 +36,9 @@ def _clip_mistake(after: list[Tensor], before: list[Tensor], size: float) -> str
         return no("each parameter was clipped by itself; measure the whole gradient")
     if all(torch.equal(a, b.clamp(-1, 1)) for a, b in zip(after, before, strict=True)):
         return no("each entry was clamped, which turns the gradient; multiply all by one factor")
+    length = float(torch.cat(after).norm())
+    if length < 0.999:
+        return no(f"it is too short now, {length:.2f} and not 1: the factor is the limit divided by the length")
     return no("it is still too long: the length is the root of the sum of squares")
 
 

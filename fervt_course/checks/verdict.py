@@ -1,6 +1,8 @@
 """What every check says, and how it tells which of the known mistakes an answer is."""
 
 from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,31 +14,42 @@ def no(mistake: str) -> str:
     return f"no: {mistake}"
 
 
-def attempt(answer: Callable, *given: Tensor) -> Tensor | float | str | None:
-    """What an answer gives, or the sentence about shapes that do not fit: an error with a traceback teaches less."""
-    try:
-        return answer(*given)
-    except RuntimeError as error:
-        if "must match" not in str(error):
-            raise
-        return no("the shapes do not fit: a sum over an axis drops it; keepdim=True keeps it, with length 1")
+def kind(check: Callable) -> Callable:
+    """The check, with a sentence where what an answer returns cannot be read, or where its shapes do not fit.
+
+    Errors of the reader's own code are raised, from the reader's own line on.
+    """
+
+    @wraps(check)
+    def checked(answer: Callable) -> str:
+        try:
+            return check(answer)
+        except Exception as error:
+            place = error.__traceback__
+            while place and Path(place.tb_frame.f_code.co_filename).parent == Path(__file__).parent:
+                place = place.tb_next
+            if place is None or "site-packages" in place.tb_frame.f_code.co_filename:
+                return no(f"this check cannot read what you return ({type(error).__name__}: {error})")
+            if isinstance(error, RuntimeError) and "must match" in str(error):
+                return no("the shapes do not fit: a sum over an axis drops it; keepdim=True keeps it, with length 1")
+            raise error.with_traceback(place) from None
+
+    return checked
 
 
 def verdict(
-    found: Tensor | float | str | None, truth: Tensor | float, mistakes: dict[str, Tensor | float], other: str
+    found: Tensor | float | None, truth: Tensor | float, mistakes: dict[str, Tensor | float], other: str
 ) -> str:
     """The sentence for an answer that is a number or a tensor.
 
     Args:
-        found: what the answer gave, or a sentence about it.
+        found: what the answer gave.
         truth: what it should give.
         mistakes: what known mistakes give, by the sentence that names them; the first that fits is the answer.
         other: the sentence for any other wrong answer.
     """
     if found is None:
         return UNWRITTEN
-    if isinstance(found, str):
-        return found
     found, truth = (torch.as_tensor(value, dtype=torch.float64) for value in (found, truth))
     if found.shape != truth.shape:
         return no(f"the shape is {tuple(found.shape)}, not {tuple(truth.shape)}")
