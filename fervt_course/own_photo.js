@@ -25,7 +25,10 @@ function make(tag, properties = {}, ...children) {
 async function toJpeg(source, width, height) {
   const scale = Math.min(1, SIDE / Math.max(width, height));
   const canvas = make("canvas", { width: Math.round(scale * width), height: Math.round(scale * height) });
-  canvas.getContext("2d").drawImage(source, 0, 0, canvas.width, canvas.height);
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = "white"; // below what is transparent
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.drawImage(source, 0, 0, canvas.width, canvas.height);
   return new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.95));
 }
 
@@ -45,16 +48,28 @@ function render({ model, el }) {
   const back = make("button", { type: "button" });
   const row = make("div", { className: "fervt-own-row" }, make("label", {}, "Your photo: ", file), camera, shoot, back);
   el.append(make("style", { textContent: STYLE }), make("div", { className: "fervt-own" }, row, video, image, words));
-  let stream = null;
+  // A key pressed here is not a command of JupyterLab's, such as "delete this cell".
+  for (const control of row.querySelectorAll("input, button")) control.dataset.lmSuppressShortcuts = "true";
+  let stream = null, turn = 0; // each wish to use or to stop the camera is a turn; only the last one counts
 
   const say = (text) => { words.textContent = text; };
-  const give = async (blob) => {
-    say("Looking for faces …");
-    model.send({ give: "photo" }, undefined, [await blob.arrayBuffer()]);
+  const send = (content, buffers) => {
+    try {
+      model.send(content, undefined, buffers);
+    } catch {
+      say("The kernel does not answer. Run this cell again.");
+    }
   };
+  const give = async (blob) => {
+    const buffer = await blob.arrayBuffer();
+    say("Looking for faces …");
+    send({ give: "photo" }, [buffer]);
+  };
+  const end = (old) => old?.getTracks().forEach((track) => track.stop());
   const stop = () => {
-    stream?.getTracks().forEach((track) => track.stop());
-    stream = null;
+    turn++;
+    end(stream);
+    stream = video.srcObject = null;
     camera.textContent = "Use the camera";
     video.hidden = shoot.hidden = true;
     image.hidden = false;
@@ -70,14 +85,21 @@ function render({ model, el }) {
   };
   camera.hidden = !navigator.mediaDevices?.getUserMedia; // a page that is not on this machine or on https has no camera
   camera.onclick = async () => {
-    if (stream) return stop();
+    const used = stream;
+    stop();
+    if (used) return;
+    const mine = turn;
     try {
-      stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
+      const found = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
+      if (turn !== mine) return end(found); // the reader has done something else meanwhile
+      stream = video.srcObject = found;
+      found.getVideoTracks()[0].onended = stop; // unplugged, or forbidden
+      await video.play();
     } catch (error) {
+      if (turn !== mine) return;
+      stop();
       return say(`There is no camera to use (${error.name}). Choose a file instead.`);
     }
-    video.srcObject = stream;
-    await video.play();
     camera.textContent = "Stop the camera";
     video.hidden = shoot.hidden = false;
     image.hidden = true;
@@ -90,7 +112,7 @@ function render({ model, el }) {
   };
   back.onclick = () => {
     stop();
-    model.send({ give: "start" });
+    send({ give: "start" });
   };
 
   const show = () => {

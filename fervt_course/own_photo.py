@@ -1,6 +1,7 @@
-"""A reader's own photo in a notebook: a file, or the camera. It stays in the memory of this machine."""
+"""A reader's own photo in a notebook: a file, or the camera. It stays in the memory of the kernel's machine."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import anywidget
 import numpy as np
@@ -8,20 +9,27 @@ import traitlets
 from PIL import Image
 
 from fervt_lib.disk import FervtError
-from fervt_lib.photo import Photo, annotate, read_picture, recognise
+from fervt_lib.photo import LEAST, Photo, annotate, read_picture, recognise
 from fervt_lib.widgets import to_jpeg, to_png
 
-LONGEST = 1200  # pixels along the longer side of what is kept
-NEXT = "Now run the cells below again: Run → Run Selected Cell and All Below."
+LONGEST, SHOWN = 2400, 1200  # pixels along the longer side of what is kept, and of what is shown
+NEXT = "Now click the cell below this picture, and choose Run → Run Selected Cell and All Below."
+
+
+class Taken(NamedTuple):
+    """A picture, and whether it is a reader's own: then nothing of it is to be stored with the notebook."""
+
+    pixels: np.ndarray
+    mine: bool
 
 
 class OwnPhoto(anywidget.AnyWidget):
     """A picture to start with, and the means to put another in its place.
 
+    Messages of the browser may be answered while a cell runs. So take both parts of `taken` at once, and use those.
+
     Attributes:
-        pixels: the picture now, `(h, w)` or `(h, w, 3)` uint8, upright, at most 1200 pixels along its longer side.
-        mine: whether a reader gave it. Then nothing of it is stored with the notebook.
-        seen: its faces and their expressions.
+        taken: the picture now, `(h, w)` or `(h, w, 3)` uint8, upright, and whether a reader gave it.
 
     Args:
         start: the picture that is there, `(h, w, 3)` uint8.
@@ -42,31 +50,49 @@ class OwnPhoto(anywidget.AnyWidget):
 
     def _receive(self, _widget, content: dict, buffers: list) -> None:
         """A photo from the browser, or the wish for the first picture; no trait ever holds the file."""
-        with self.hold_sync():
-            try:
-                self._take(bytes(buffers[0]) if content["give"] == "photo" else self.start)
-                self.mine = content["give"] == "photo"
-                self.words += f" {NEXT}"
-            except FervtError as error:
-                self.words = f"This photo cannot be used: {error}. The picture before is still in place."
-        self.send({"done": True})  # also where the words are those of the last attempt
+        try:
+            self._take(bytes(buffers[0]) if content["give"] == "photo" else self.start)
+        except FervtError as error:
+            self.words = f"This photo cannot be used: {error}. The picture before is still in place."
+        except Exception as error:  # such as a lack of memory: the reader must hear of it
+            self.words = f"This photo cannot be used ({type(error).__name__}). The picture before is still in place."
+        finally:
+            self.send({"done": True})  # also where the words are those of the last attempt
 
     def _take(self, given: bytes | np.ndarray) -> None:
-        image = Image.fromarray(read_picture(given)[0])
-        image.thumbnail((LONGEST, LONGEST))
-        pixels = np.asarray(image)
-        self.seen = recognise(pixels)
-        self.pixels = pixels
-        self.picture, self.words = to_jpeg(np.asarray(annotate(pixels, self.seen))), _said(self.seen)
+        mine = given is not self.start
+        pixels, note = read_picture(given)
+        pixels = _smaller(pixels)
+        photo = recognise(pixels)
+        shown = to_jpeg(_shown(pixels, photo))
+        with self.hold_sync():
+            self.taken, self.mine, self.picture = Taken(pixels, mine), mine, shown
+            self.words = " ".join(filter(None, [_said(photo), note and f"This is {note}.", NEXT * mine]))
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         """The widget, and for notebooks that were not run a still of the first picture; never of a reader's own."""
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        if self.mine:
+        pixels, mine = self.taken
+        if mine:
             return data | {"text/plain": "A photo of your own."}, metadata
-        still = to_png(np.asarray(annotate(self.pixels, self.seen)))
-        alt = f"The picture of {self.name} with a frame around each face and the model's answer below it."
+        alt = f"The picture of {self.name} with a frame around each face and the model's answer beside it."
+        still = to_png(_shown(pixels, recognise(pixels)))
         return data | {"text/plain": alt, "image/png": still}, metadata | {"image/png": {"alt": alt}}
+
+
+def _smaller(pixels: np.ndarray) -> np.ndarray:
+    """At most LONGEST pixels along the longer side, where the other does not become too short for a face."""
+    height, width = pixels.shape[:2]
+    scale = max(LONGEST / max(height, width), LEAST / min(height, width))
+    size = round(scale * width), round(scale * height)
+    return pixels if scale >= 1 else np.asarray(Image.fromarray(pixels).resize(size, reducing_gap=2.0))
+
+
+def _shown(pixels: np.ndarray, photo: Photo) -> np.ndarray:
+    """The picture with its answers, `(h, w, 3)` uint8, as large as a page has room for."""
+    image = annotate(pixels, photo)
+    image.thumbnail((SHOWN, SHOWN))
+    return np.asarray(image)
 
 
 def _said(photo: Photo) -> str:

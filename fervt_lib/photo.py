@@ -26,6 +26,7 @@ from .pictures import as_face, as_viewed
 MEGAPIXELS = 50  # at most
 LEAST = 20  # pixels along each side
 DRAWINGS = ("EPS", "PDF", "WMF")  # formats that other programs would have to draw
+UNREADABLE = "no picture that can be read: empty, cut off near its start, or of another type (save HEIC, SVG as JPEG)"
 SURE, TORN = 1.7, 3.5  # effective number of answers, e to the entropy: up to SURE one answer, beyond TORN none
 
 Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
@@ -222,7 +223,7 @@ def _opened(source: str | Path | bytes) -> tuple[Image.Image, str]:
     except PermissionError as error:
         raise FervtError("this file may not be read by you; change its permissions") from error
     except UnidentifiedImageError as error:
-        raise FervtError("no picture that can be read: empty, of another type, or cut off near its start") from error
+        raise FervtError(UNREADABLE) from error
     except Image.DecompressionBombError as error:
         raise FervtError(f"more than {MEGAPIXELS} megapixels; make it smaller first") from error
     frames = getattr(picture, "n_frames", 1)
@@ -242,15 +243,16 @@ def annotate(picture: Picture, photo: Photo) -> Image.Image:
     image = Image.fromarray(pixels).convert("RGB")
     pen, size = ImageDraw.Draw(image), max(12, round(min(image.size) / 30))
     font = ImageFont.load_default(size=size)
-    for number, face in enumerate(photo.faces, 1):
+    for face in photo.faces:
         pen.rectangle(face.box, outline=(230, 97, 0), width=max(2, size // 6))
+    for number, face in enumerate(photo.faces, 1):
         words = f"{number} {face.answer}" if len(photo.faces) > 1 else face.answer
         words = _lines(words, font, face.box[2] - face.box[0])
-        _, _, width, height = pen.multiline_textbbox((0, 0), words, font=font)
-        left = max(0, min(face.box[0], image.width - round(width) - 2))
-        top = max(0, min(face.box[3] + 2, image.height - round(height) - 2))
-        pen.rectangle(pen.multiline_textbbox((left, top), words, font=font), fill="white")
-        pen.multiline_text((left, top), words, fill="black", font=font)
+        width, height = (round(part) + 2 for part in pen.multiline_textbbox((0, 0), words, font=font)[2:])
+        top = face.box[3] + 2 if face.box[3] + height < image.height else face.box[1] - height
+        place = max(0, min(face.box[0], image.width - width)), max(0, min(top, image.height - height))
+        pen.rectangle(pen.multiline_textbbox(place, words, font=font), fill="white")
+        pen.multiline_text(place, words, fill="black", font=font)
     return image
 
 

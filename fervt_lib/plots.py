@@ -191,7 +191,7 @@ def show_matrix(
 ) -> None:
     """A matrix as coloured cells with its numbers: confusion, attention, correlations."""
     values = np.asarray(values)
-    _, axis = plt.subplots(figsize=(1.6 + 0.75 * len(columns), 1.2 + 0.45 * len(rows)))
+    _, axis = plt.subplots(figsize=(max(3.6, 1.6 + 0.75 * len(columns)), 1.2 + 0.45 * len(rows)))
     image = axis.imshow(values, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
         colour = ink(image.to_rgba(value))

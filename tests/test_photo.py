@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,16 @@ def test_small_faces_of_a_large_photo_are_found(drawn):
     photo = np.asarray(Image.fromarray(pasted(drawn, 0)).resize((330, 257)))  # 44, 95 and 117 pixels
     wide = np.pad(photo, ((300, 343), (500, 370), (0, 0)), mode="edge")  # (900, 1200, 3)
     assert len(find_faces(wide)) == 3
+    large = np.asarray(Image.fromarray(drawn[1]).resize((300, 300)))
+    wide[:300, :300] = large  # is found at first, and must not be lost where the small ones are looked for
+    assert len(find_faces(wide)) == 4
+
+
+def test_two_threads_may_look_for_faces_at_once():
+    """The browser's messages to a notebook are answered in a thread of their own."""
+    pictures = [astronaut(), np.ascontiguousarray(astronaut()[:, 60:]), chelsea()] * 6
+    with ThreadPoolExecutor(4) as pool:
+        assert [len(found) for found in pool.map(find_faces, pictures)] == [1, 1, 0] * 6
 
 
 def test_a_photo_gives_the_same_answer_in_every_form(tmp_path):

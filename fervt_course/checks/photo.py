@@ -28,7 +28,7 @@ def effective_number(answer: Callable[[Tensor], Tensor]) -> str:
         "that is 1 / max p, which looks at the largest probability alone": 1 / p.amax(dim=1),
         "that is 1 / the sum of squares, another count of its own; here it is e to the entropy": 1 / p.square().sum(1),
     }
-    return verdict(answer(p), entropy.exp(), mistakes, "a sure face has 1, a face with eight even answers 8")
+    return verdict(answer(p.clone()), entropy.exp(), mistakes, "a sure face has 1, a face with eight even answers 8")
 
 
 def reweigh(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str:
@@ -44,9 +44,8 @@ def reweigh(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str:
         "the new prior is missing: multiply by it": p / old / (p / old).sum(dim=1, keepdim=True),
         "the answers are unchanged": p,
     }
-    return verdict(
-        answer(p, old, new), odds / odds.sum(dim=1, keepdim=True), mistakes, "p · new / old, then add up to 1"
-    )
+    found = answer(p.clone(), old.clone(), new.clone())
+    return verdict(found, odds / odds.sum(dim=1, keepdim=True), mistakes, "p · new / old, then each row to 1")
 
 
 def steadiness(answer: Callable[[Tensor, Tensor], Tensor]) -> str:
@@ -62,7 +61,7 @@ def steadiness(answer: Callable[[Tensor, Tensor], Tensor]) -> str:
         "that is how many changes, not which share of them": stays.sum(dim=0),
         "that takes the mean of the probabilities first: look at the first answer after each change": mean.float(),
     }
-    found = answer(before, after)
+    found = answer(before.clone(), after.clone())
     if not isinstance(found, str | None) and torch.as_tensor(found).shape == (k,):
         return no("one number for each change: take the mean over the changes, for each face")
     return verdict(found, stays.mean(dim=0), mistakes, "1 where no change moves the first answer, 0 where all do")

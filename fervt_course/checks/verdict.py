@@ -22,6 +22,8 @@ def kind(check: Callable) -> Callable:
 
     @wraps(check)
     def checked(answer: Callable) -> str:
+        if not callable(answer):
+            return no("give the function itself, by its name and without parentheses")
         try:
             return check(answer)
         except Exception as error:
@@ -50,6 +52,8 @@ def verdict(
     """
     if found is None:
         return UNWRITTEN
+    if isinstance(found, list | tuple):
+        found = torch.stack([torch.as_tensor(part, dtype=torch.float64) for part in found])
     found, truth = (torch.as_tensor(value, dtype=torch.float64) for value in (found, truth))
     if found.shape != truth.shape:
         return no(f"the shape is {tuple(found.shape)}, not {tuple(truth.shape)}")

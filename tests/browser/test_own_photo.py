@@ -48,7 +48,7 @@ def test_a_photo_from_a_file_or_the_camera_is_read_here_and_not_saved(lab: Lab):
 
     page.get_by_role("button", name="Use the camera").click()
     page.get_by_role("button", name="Take the photo").click()
-    assert words(page, "Now run the cells below").startswith("No face was found."), "the test camera shows none"
+    assert words(page, "Now click the cell below").startswith("No face was found."), "the test camera shows none"
     assert page.locator(".fervt-own video").is_hidden()
 
     file.set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"no picture"})
@@ -59,7 +59,7 @@ def test_a_photo_from_a_file_or_the_camera_is_read_here_and_not_saved(lab: Lab):
     Image.fromarray(noise).save(buffer, "png")
     assert buffer.tell() > 10 * 2**20
     file.set_input_files({"name": "large.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
-    assert words(page, "1 face: happiness. Now run")
+    assert words(page, "1 face: happiness. Now click")
 
     page.evaluate(RUN_BELOW, "photo = recognise(")
     notebook.finish()
