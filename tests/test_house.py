@@ -29,7 +29,8 @@ LAYERS |= {"evaluation": "disk data model pictures", "photo": "disk data evaluat
 LAYERS |= {"training": "disk data model evaluation engine", "benchmark": "disk data model engine training"}
 LAYERS |= {"cli": "disk data model evaluation explain export photo training", "__main__": "cli"}
 LAYERS |= {"__init__": "disk model photo"}
-LAYERS |= {"fervt_course": f"fervt_lib {LAYERS['cli']}"}
+LAYERS |= {"fervt_course": f"fervt_lib {LAYERS['cli']} pictures plots widgets"}
+FOR_NOTEBOOKS = ("own_photo.py", "diagram.py", "solutions.py")  # of fervt_course: what no command needs
 # The library where nothing is installed that only the course or the command line brings.
 WITHOUT_COURSE = """
 import sys
@@ -78,7 +79,7 @@ def test_imports_are_declared_and_those_of_the_course_stay_in_its_layers():
     for path, where, module, at_once in imports():
         top = module.split(".")[0]
         allowed = {"numpy", "pillow"} if where == "drawn_faces" else core - {"tyro"}
-        if where in ("plots", "widgets") or (path.name == "crop.py" and not at_once):
+        if where in ("plots", "widgets") or path.name in FOR_NOTEBOOKS or (path.name == "crop.py" and not at_once):
             allowed |= course
         if where == "export" and not at_once:
             allowed |= export
