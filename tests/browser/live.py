@@ -107,7 +107,7 @@ class Live:
             y, ends = box["y"] + box["height"] / 2, (box["x"] + 4, box["x"] + box["width"] - 4)
             mouse.move(ends[0] + (ends[1] - ends[0]) * start / last, y)
             mouse.down()
-            mouse.move(ends[0] if start > last / 2 else ends[1], y, steps=40)
+            mouse.move(ends[0] if start > last / 2 else ends[1], y, steps=15)
             mouse.up()
             if slider.position() != start:
                 break

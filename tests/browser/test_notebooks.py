@@ -9,6 +9,10 @@ from lab import Lab, Notebook
 RUNS_MODEL = {
     "01_data_exploration": {"flip", "degrees", "zoom", "shift", "brightness", "contrast", "erase", "upside down"},
     "05_captum_attribution": {"method", "beside it", "class explained", "face", "steps"},
+    "07_your_own_face": {
+        *("face", "margin", "ten other people", "all expressions equally likely", "expression"),
+        *("flip", "shift", "tilt", "light", "average with the mirror image"),
+    },
 }
 
 
