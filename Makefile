@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml scripts/jupyter_server_config.py
 	echo "$(CURDIR)" > $@
 
 lab: $(STAMP)
-	.venv/bin/jupyter lab $(ARGS) notebooks/01_data_exploration.ipynb
+	.venv/bin/jupyter lab $(ARGS) notebooks/00_meet_fervt.ipynb
 
 notebooks: $(STAMP)
 	$(DRAWN_ONLY) .venv/bin/python scripts/notebooks.py $(ARGS)

@@ -4,6 +4,8 @@ Every check takes the function that the exercise asks for, tries it, and returns
 (the function returns None), or "no: …" with the likely mistake.
 """
 
+from fervt_course.exercises import fold_solutions
+
 from .attribution import dark_share, grad_cam, negative_share, runner_up, staircase
 from .data import accuracy_between, folds, rafdb_labels
 from .gap import changed, dead, place_share, protocol_of, siblings
@@ -22,3 +24,4 @@ __all__ = [
 ]
 # fmt: on
 globals().update({name: kind(globals()[name]) for name in __all__})
+fold_solutions()

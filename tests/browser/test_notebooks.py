@@ -7,6 +7,7 @@ from lab import Lab, Notebook
 
 # After these controls the compact model has to run again. All others only draw.
 RUNS_MODEL = {
+    "00_meet_fervt": {"face", "strength"},
     "01_data_exploration": {"flip", "degrees", "zoom", "shift", "brightness", "contrast", "erase", "upside down"},
     "05_captum_attribution": {"method", "beside it", "class explained", "face", "steps"},
     "07_your_own_face": {

@@ -98,7 +98,7 @@ def test_every_control_changes_its_picture_by_keys_mouse_and_touch(site, page):
                 last = control.evaluate(LAST)
                 if [at for at, _ in seen] != [last, 0, last] or seen[0][1] == seen[1][1] or seen[2] != seen[0]:
                     idle.append((path.stem, control.evaluate("e => e.labels[0].textContent"), [at for at, _ in seen]))
-    assert idle == [] and count == 56 and page.errors == []
+    assert idle == [] and count == 58 and page.errors == []
 
 
 @pytest.mark.parametrize("notebook", ["02", "03"])
