@@ -17,6 +17,7 @@ STAGES = {
     "answer": "8 logits",
 }
 """The parts of the compact model in the order in which a face meets them, and the shape that each of them hands on."""
+PARTS = tuple(name.replace("\n", " ") for name in STAGES)
 HERE, THERE, LINE = "#e66100", "#dfe7ee", "#555555"
 
 
@@ -44,14 +45,13 @@ def show_model(pictures: list[np.ndarray] | None = None, *, alt: str) -> None:
 
 def you_are_here(*parts: str) -> None:
     """Show the model as a narrow strip in which some parts are marked: those that a notebook takes apart."""
-    names = [name.replace("\n", " ") for name in STAGES]
-    if unknown := set(parts) - set(names):
-        raise ValueError(f"{', '.join(sorted(unknown))}: choose from {', '.join(names)}")
+    if unknown := set(parts) - set(PARTS):
+        raise ValueError(f"{', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
     _, axis = plt.subplots(figsize=(10, 0.6))
     axis.set(xlim=(-0.6, len(STAGES) - 0.4), ylim=(-0.5, 0.5))
-    _row(axis, {name for name in STAGES if name.replace("\n", " ") in parts}, size=9, height=0.7)
+    _row(axis, {name for name, part in zip(STAGES, PARTS, strict=True) if part in parts}, size=9, height=0.7)
     axis.set_axis_off()
-    plots.show(f"The parts of the model in a row; marked: {', '.join(parts)}.")
+    plots.show(f"The parts of the model in a row; this notebook is about: {', '.join(parts)}.")
 
 
 def _row(axis: Axes, marked: set[str], size: float, height: float) -> None:

@@ -1,4 +1,4 @@
-"""What surrounds an exercise: a solution's output is folded, and solved exercises are remembered in JupyterLab alone."""
+"""What surrounds an exercise: outputs of solutions are folded; what was solved is remembered in JupyterLab alone."""
 
 import json
 
