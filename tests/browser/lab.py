@@ -15,13 +15,17 @@ from pathlib import Path
 from live import PICTURES, Live
 from playwright.sync_api import Browser, Page, TimeoutError
 
-AT_ONCE = 3  # notebooks that run side by side
+AT_ONCE = 4  # notebooks that run side by side
 HANGS = 900  # seconds: what takes longer will not come, however busy the machine is
 COMMAND = "-m jupyterlab --no-browser --allow-root --expose-app-in-browser --ServerApp.ip=127.0.0.1"
 COMMAND += " --JupyterNotebookApp.expose_app_in_browser=True"
 NO_NEWS = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
-# Torch's threads wait for each other asleep: awake, they make training ten times slower on a busy machine.
-ENVIRONMENT = {"FERVT_DATA": "no-real-faces", "OMP_WAIT_POLICY": "PASSIVE"}
+# Notebooks that run side by side have one thread each, and all of them afterwards. Threads wait for each other asleep:
+# awake, they make training ten times slower on a busy machine.
+ENVIRONMENT = {"FERVT_DATA": "no-real-faces", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+ALL_THREADS = f"import torch; torch.set_num_threads({os.cpu_count()})"
+QUIETLY = """code => jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute(
+    {code, silent: true, store_history: false}).done.then(() => null)"""
 
 # Notebook 04 trains for a sixth of its steps here, where pages and pictures are tested; nbval runs it whole.
 SHORTER = {"in range(6)]).view": "in range(1)]).view", "> 0.6, scores": "> 0.15, scores"}
@@ -83,6 +87,9 @@ class Notebook:
         with contextlib.suppress(TimeoutError):  # a widget that never loads is for the checks to tell
             self.wait(LOADED, seconds=60)
 
+    def use_all_threads(self) -> None:
+        self.page.evaluate(QUIETLY, ALL_THREADS)
+
     def close(self) -> None:
         """Ends its kernel and takes it out of the page."""
         self.page.evaluate(CLOSE)
@@ -100,7 +107,7 @@ class Lab:
     def run(self, *names: str) -> Iterator[list[Notebook]]:
         """Runs notebooks side by side, each in a page."""
         notebooks = [Notebook(name, page) for name, page in zip(names, self.pages, strict=False)]
-        for step in (Notebook.start, Notebook.finish):
+        for step in (Notebook.start, Notebook.finish, Notebook.use_all_threads):
             for notebook in notebooks:
                 step(notebook)
         yield notebooks
@@ -116,6 +123,7 @@ class Lab:
         notebook = Notebook(name, page)
         notebook.run_all()
         notebook.finish()
+        notebook.use_all_threads()
         yield notebook
         page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
         page.close()

@@ -55,7 +55,7 @@ def test_every_exercise_has_minutes_a_hint_a_check_and_a_folded_solution(noteboo
     assert len(solved) == len(exercises) >= (0 if text.startswith("# 00") else 3)  # the opening has none
     assert all(cell.metadata.jupyter == {"source_hidden": True, "outputs_hidden": True} for cell in solutions)
     shown = [output.get("data", {}).get("text/html", "") for cell in solutions for output in cell.outputs]
-    assert [text for text in shown if not text.startswith("<details><summary>")] == [], "a solution shows what it prints"
+    assert [text for text in shown if not text.startswith("<details><summary>")] == [], "not folded"
     # JupyterLab shows the first line of a folded cell: it must not give the answer away
     assert {cell.source.splitlines()[0] for cell in solutions} <= {"# Solution"}
 
