@@ -30,7 +30,7 @@ LAYERS |= {"training": "disk data model evaluation engine", "benchmark": "disk d
 LAYERS |= {"cli": "disk data model evaluation explain export photo training", "__main__": "cli"}
 LAYERS |= {"__init__": "disk model photo"}
 LAYERS |= {"fervt_course": f"fervt_lib {LAYERS['cli']} pictures plots widgets"}
-FOR_NOTEBOOKS = ("own_photo.py", "diagram.py", "solutions.py")  # of fervt_course: what no command needs
+FOR_NOTEBOOKS = ("own_photo.py", "diagram.py", "exercises.py")  # of fervt_course: what no command needs
 # The library where nothing is installed that only the course or the command line brings.
 WITHOUT_COURSE = """
 import sys
