@@ -193,6 +193,8 @@ def page(path: Path) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         if "solution" in cell.metadata.get("tags", []):
             cell.metadata.tags = ["hide-cell"]
+            for output in cell.outputs:
+                output.get("data", {}).pop("text/html", None)  # folded within what is folded
         for output in cell.get("outputs", []):
             if output.get("metadata", {}).get("live"):
                 output.data = {"text/html": element(next(lives))}

@@ -24,12 +24,13 @@ DRAWN = "picture => picture.decode?.().catch(() => null) ?? new Promise(requestA
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The site; what notebook 04 trains on is cut, so that it takes seconds."""
+    """The site; what notebook 04 trains on is cut, and fewer pictures are made ahead, so that it takes seconds."""
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FERVT_DATA", "no-real-faces")
         patch.setattr(data, "load", lambda *which, **how: load(*which, **how | _few(how)))
         script = runpy.run_path(str(ROOT / "scripts" / "website.py"))
+        script["states"].__globals__["MOST"] = 60
         script["build"](folder, sorted(script["NOTEBOOKS"].glob("*.ipynb")))
     return folder
 
