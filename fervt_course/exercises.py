@@ -4,9 +4,10 @@ import html
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
-from fervt_lib.disk import write_json
+from fervt_lib.disk import FervtError, write_json
 
 SOLUTION = "# Solution"  # the first line of a solution's cell
 SOLVED = Path(".solved.json")  # beside the notebooks, in the folder that their kernels work in
@@ -47,7 +48,8 @@ def fold_solutions() -> None:
 def remember(check: str, answer: object) -> None:
     """Note that a reader's own answer is right; a solution's is not noted, nor one outside of JupyterLab."""
     if "JPY_SESSION_NAME" in os.environ and "solution" not in getattr(answer, "__name__", ""):
-        write_json(SOLVED, sorted({*_solved(), check}))
+        with suppress(OSError, FervtError):  # a folder that may not be written to is no reason to refuse an answer
+            write_json(SOLVED, sorted({*_solved(), check}))
 
 
 def progress(checks: object) -> str:

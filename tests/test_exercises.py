@@ -34,6 +34,11 @@ def test_a_solved_exercise_is_remembered_but_for_solutions_and_shown_by_notebook
     assert "04  □□□  0 of 3" in exercises.progress(checks)
 
 
+def test_a_folder_that_cannot_be_written_to_is_no_reason_to_refuse_an_answer(in_jupyterlab, monkeypatch):
+    monkeypatch.setattr(exercises, "SOLVED", in_jupyterlab / "gone" / "solved.json")
+    assert checks.least_loss(least_loss) == "right"
+
+
 def test_outside_of_jupyterlab_nothing_is_written_or_read(in_jupyterlab, monkeypatch):
     exercises.SOLVED.write_text('["least_loss"]')
     monkeypatch.delenv("JPY_SESSION_NAME")

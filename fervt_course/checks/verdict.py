@@ -28,9 +28,6 @@ def kind(check: Callable) -> Callable:
             return no("give the function itself, by its name and without parentheses")
         try:
             says = check(answer)
-            if says == RIGHT:
-                remember(check.__name__, answer)
-            return says
         except Exception as error:
             place = error.__traceback__
             while place and Path(place.tb_frame.f_code.co_filename).parent == Path(__file__).parent:
@@ -40,6 +37,9 @@ def kind(check: Callable) -> Callable:
             if isinstance(error, RuntimeError) and "must match" in str(error):
                 return no("the shapes do not fit: a sum over an axis drops it; keepdim=True keeps it, with length 1")
             raise error.with_traceback(place) from None
+        if says == RIGHT:
+            remember(check.__name__, answer)
+        return says
 
     return checked
 

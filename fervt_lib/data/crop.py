@@ -48,7 +48,7 @@ def find_faces(picture: np.ndarray) -> list[Frame]:
         picture: `(height, width)` or `(height, width, 3)` uint8.
     """
     frames = _search(picture, SEARCHED)
-    small = not frames or frames[-1].side < SMALL * max(picture.shape[:2])
+    small = min((frame.side for frame in frames), default=0) < SMALL * max(picture.shape[:2])
     if small and picture.shape[0] * picture.shape[1] * ENLARGED**2 > SEARCHED:  # there is more to see than was searched
         closer = _search(picture, CLOSER * SEARCHED)
         frames += [frame for frame in closer if not any(frame.meets(other) for other in frames)]
