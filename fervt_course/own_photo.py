@@ -64,20 +64,20 @@ class OwnPhoto(anywidget.AnyWidget):
         pixels, note = read_picture(given)
         pixels = _smaller(pixels)
         photo = recognise(pixels)
-        shown = to_jpeg(_shown(pixels, photo))
+        drawn = _shown(pixels, photo)
+        if not mine:
+            self.still = to_png(drawn)
         with self.hold_sync():
-            self.taken, self.mine, self.picture = Taken(pixels, mine), mine, shown
+            self.taken, self.mine, self.picture = Taken(pixels, mine), mine, to_jpeg(drawn)
             self.words = " ".join(filter(None, [_said(photo), note and f"This is {note}.", NEXT * mine]))
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         """The widget, and for notebooks that were not run a still of the first picture; never of a reader's own."""
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        pixels, mine = self.taken
-        if mine:
+        if self.taken.mine:
             return data | {"text/plain": "A photo of your own."}, metadata
         alt = f"The picture of {self.name} with a frame around each face and the model's answer beside it."
-        still = to_png(_shown(pixels, recognise(pixels)))
-        return data | {"text/plain": alt, "image/png": still}, metadata | {"image/png": {"alt": alt}}
+        return data | {"text/plain": alt, "image/png": self.still}, metadata | {"image/png": {"alt": alt}}
 
 
 def _smaller(pixels: np.ndarray) -> np.ndarray:

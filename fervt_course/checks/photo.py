@@ -1,4 +1,4 @@
-"""Checks of notebook 07: how many answers are left, another prior, how far an answer moved."""
+"""Checks of notebook 07: how many answers are left, another prior, how steady an answer is."""
 
 import math
 from collections.abc import Callable
