@@ -60,7 +60,7 @@ def _reading_mistake(found: int, index: int) -> str:
 
 
 def class_row(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> str:
-    """Notebook 03, exercise 4. answer: tokens `(b, t, dim)`, weight, bias and heads to `(b, heads, t)`."""
+    """Notebook 03, exercise 3. answer: tokens `(b, t, dim)`, weight, bias and heads to `(b, heads, t)`."""
     generator = torch.Generator().manual_seed(0)
     x, weight, bias = (torch.randn(*size, generator=generator) for size in ((2, 5, 12), (36, 12), (36,)))
     q, k, v = ((x @ weight.T + bias)[..., i : i + 12] for i in (0, 12, 24))
@@ -94,7 +94,7 @@ def _row(x: Tensor, weight: Tensor, bias: Tensor, split: str) -> Tensor:
 
 
 def telling_attention(answer: Callable[[], list[Tensor]]) -> str:
-    """Notebook 03, exercise 3. answer: nothing to two layers of attention `(1, 1, 3, 3)`, rows summing to 1."""
+    """Notebook 03, exercise 4. answer: nothing to two layers of attention `(1, 1, 3, 3)`, rows summing to 1."""
     attention = answer()
     if attention is None:
         return UNWRITTEN

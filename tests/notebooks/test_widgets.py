@@ -16,7 +16,7 @@ from fervt_lib.data import load
 from fervt_lib.widgets import LivePicture, Panel, choice, slider, toggle
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-CONTROLS = {"00": 2, "01": 11, "02": 6, "03": 8, "04": 6, "05": 8, "06": 3, "07": 14}  # how many a notebook has
+CONTROLS = {"00": 2, "01": 11, "02": 6, "03": 7, "04": 6, "05": 7, "06": 3, "07": 14}  # how many a notebook has
 SITE = runpy.run_path(str(FOLDER.parent / "scripts" / "website.py"))
 SIDE = 288  # pixels of the face on the left of most pictures
 
