@@ -11,7 +11,7 @@ from fervt_lib.disk import FervtError, write_json
 
 SOLUTION = "# Solution"  # the first line of a solution's cell
 SOLVED = Path(".solved.json")  # beside the notebooks, in the folder that their kernels work in
-WHERE = re.compile(r"Notebook (\d\d), exercise (\d)")  # in a check's docstring
+WHERE = re.compile(r"Notebook (\w\d), exercise (\d)")  # in a check's docstring
 
 
 def fold_solutions() -> None:

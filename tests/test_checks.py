@@ -23,6 +23,16 @@ def rank(who):
     return who.unique(return_inverse=True)[1]
 
 
+def recalls(labels, answers, classes=None, by="labels", least=1, missed=True, mean=lambda x: sum(x) / len(x)):
+    found = []
+    for k in labels.unique().tolist() if classes is None else classes:
+        right = ((labels == k) & (answers == k)).sum()
+        sizes = {"labels": (labels == k).sum(), "answers": (answers == k).sum()}
+        size = sizes[by] if by in sizes else sum(sizes.values()) / 2  # right by the mean of both is F1
+        found.append(right / size.clamp(min=least))
+    return mean([share for share in found if missed or share > 0])
+
+
 def by_loops(F, n, m):
     h, w = F.shape[2] // n, F.shape[3] // m
     regions = [F[:, :, i * h : (i + 1) * h, j * w : (j + 1) * w] for i in range(n) for j in range(m)]
@@ -197,6 +207,15 @@ CASES = {
         {"right": lambda m, a: (a * 3546 - m * 3153) / 393, "mean of the two": lambda m, a: (m + a) / 2},
         {"in between by": lambda m, a: m * a, "same size": lambda m, a: 2 * a - m, "all argmax faces": lambda m, a: a},
         {"divide by how many": 393, "sign is reversed": -1, "in percent": 100},
+    ),
+    checks.balanced_accuracy: (
+        {"right": recalls, "plain accuracy": lambda y, a: (y == a).float().mean(), "that counts": {"missed": False}},
+        {"leave it out; do not": {"classes": range(8)}, "0 / 0": {"classes": range(8), "least": 0}},
+        {"is precision;": {"by": "answers"}, "exchanged": lambda y, a: recalls(a, y), "macro-F1": {"by": "both"}},
+        {"yes-or-no": lambda y, a: torch.stack([((y == k) == (a == k)).double().mean() for k in y.unique()]).mean()},
+        {"the shape is (8,)": lambda y, a: torch.ones(8), "sum of the recalls": lambda y, a: recalls(y, a, mean=sum)},
+        {"by its faces": lambda y, a: recalls(y, a).sqrt(), "missed faces": lambda y, a: 1 - recalls(y, a)},
+        {"in percent": 100},
     ),
     checks.folds: (
         {"right": lambda who: rank(who) % 10, "blocks": lambda who: rank(who) * 10 // (rank(who).max() + 1)},
@@ -397,6 +416,12 @@ ALSO_RIGHT = {
         lambda m, a: (round(a * 3546, 6) - m * 3153) / (3546 - 3153),
         lambda m, a: a + (a - m) * 3153 / 393,
         lambda m, a: torch.tensor([a, -m]) @ torch.tensor([3546.0, 3153.0]) / 393,
+    ),
+    checks.balanced_accuracy: (
+        lambda y, a: np.mean([np.mean((a[y == k] == k).numpy()) for k in set(y.tolist())]),
+        lambda y, a: float(recalls(y, a)),
+        lambda y, a: ((torch.eye(8)[y] * (y == a)[:, None]).sum(0) / y.bincount(minlength=8)).nanmean().numpy(),
+        lambda y, a: ((y == a) / y.bincount()[y]).sum(dtype=torch.float64).reshape(1) / len(y.unique()),
     ),
     checks.folds: (
         lambda who: [sorted(set(who.tolist())).index(each) % 10 for each in who.tolist()],

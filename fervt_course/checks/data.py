@@ -1,4 +1,4 @@
-"""Checks of notebook 01: label order, protocols, folds."""
+"""Checks of notebooks 01 and A1: protocols, balanced accuracy, folds, label order."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 from fervt_lib.data import EXPRESSIONS, FER2013_CODES, RAFDB_CODES
 
-from .verdict import UNWRITTEN, no, verdict
+from .verdict import RIGHT, UNWRITTEN, no, verdict
 
 MAJORITY_FACES, ARGMAX_FACES = 3153, 3546  # FER+ test split, CSV pair
 
 
 def rafdb_labels(answer: Callable[[Tensor], Tensor]) -> str:
-    """Notebook 01, exercise 1. answer: RAF-DB's codes `(n,)` int64, 1 to 7, to our labels `(n,)`."""
+    """Notebook A1, exercise 1. answer: RAF-DB's codes `(n,)` int64, 1 to 7, to our labels `(n,)`."""
     codes = torch.tensor([7, 1, 2, 3, 4, 5, 6, 1])
     ours = torch.tensor([EXPRESSIONS.index(name) for name in RAFDB_CODES])
     fer2013 = torch.tensor([EXPRESSIONS.index(name) for name in FER2013_CODES])
@@ -31,7 +31,7 @@ def rafdb_labels(answer: Callable[[Tensor], Tensor]) -> str:
 
 
 def accuracy_between(answer: Callable[[float, float], float]) -> str:
-    """Notebook 01, exercise 2. answer: accuracy on majority and on argmax faces, shares 0 to 1, to that in between."""
+    """Notebook 01, exercise 1. answer: accuracy on majority and on argmax faces, shares 0 to 1, to that in between."""
     m, a = 0.86, 0.83
     right = a * ARGMAX_FACES - m * MAJORITY_FACES
     mistakes = {
@@ -44,6 +44,63 @@ def accuracy_between(answer: Callable[[float, float], float]) -> str:
     }
     truth = right / (ARGMAX_FACES - MAJORITY_FACES)
     return verdict(answer(m, a), truth, mistakes, "divide the right answers in between by the faces in between")
+
+
+def balanced_accuracy(answer: Callable[[Tensor, Tensor], float]) -> str:
+    """Notebook 01, exercise 2. answer: labels and answers, `(n,)` int64, to the mean recall of the labels' classes."""
+    says = UNWRITTEN
+    for seed, absent in enumerate(([7], [0, 4])):
+        labels, answers = _labels_and_answers(seed, absent)
+        found = answer(labels.clone(), answers.clone())
+        if found is None:
+            return UNWRITTEN
+        found = torch.as_tensor(found, dtype=torch.float64)
+        if found.numel() != 1:
+            return no(f"the shape is {tuple(found.shape)}; give one number, the mean of the recalls")
+        if found.isnan():
+            return no("it is not a number: a class without a face gives 0 / 0; leave it out")
+        says = _about_recalls(found.reshape(()), labels, answers)
+        if says != RIGHT:
+            return says
+    return says
+
+
+def _labels_and_answers(seed: int, absent: list[int]) -> tuple[Tensor, Tensor]:
+    """Classes of unlike size, some of them without a face; every class is answered, and one is never found."""
+    generator = torch.Generator().manual_seed(seed)
+    present = torch.tensor([k for k in range(8) if k not in absent])
+    more = present[(torch.rand(80, generator=generator).square() * len(present)).long()]
+    labels = torch.cat([present, more])
+    guesses = torch.cat([torch.arange(8), torch.randint(8, (len(labels) - 8,), generator=generator)])
+    answers = torch.where(torch.rand(len(labels), generator=generator) < 0.5, labels, guesses)
+    answers[labels == present[-1]] = present[0]
+    order = torch.randperm(len(labels), generator=generator)
+    return labels[order], answers[order]
+
+
+def _about_recalls(found: Tensor, labels: Tensor, answers: Tensor) -> str:
+    faces, answered, right = (
+        which.bincount(minlength=8).double() for which in (labels, answers, labels[labels == answers])
+    )
+    here = faces > 0
+    recall, precision = right / faces.clamp(min=1), right / answered.clamp(min=1)
+    f1 = 2 * right / (faces + answered).clamp(min=1)
+    plain, yes_or_no = right.sum() / len(labels), 1 - (faces + answered - 2 * right) / len(labels)
+    mistakes = {
+        "that is the plain accuracy, in which a large class counts more; take each recall first": plain,
+        "a class without a face has no recall: leave it out; do not divide by all eight, nor count a 0": recall.mean(),
+        "that is precision; divide by the faces that have the label, not that got the answer": precision[here].mean(),
+        "labels and answers are exchanged; look at the faces that have the label": precision[answered > 0].mean(),
+        "a class of which no face is found has a recall of 0, and that counts": recall[recall > 0].mean(),
+        "that is macro-F1; here false alarms do not count": f1[here].mean(),
+        "that is the mean of yes-or-no accuracies; look only at the faces that have the label": yes_or_no[here].mean(),
+        "that is the sum of the recalls; divide by the number of classes that occur": recall.sum(),
+        "that is the share of missed faces; recall is the share of those found": 1 - recall[here].mean(),
+        "that is in percent; give a share, 0 to 1": 100 * recall[here].mean(),
+    }
+    return verdict(
+        found, recall[here].mean(), mistakes, "take, for each class of the labels, its right answers by its faces"
+    )
 
 
 def folds(answer: Callable[[Tensor], Tensor]) -> str:
