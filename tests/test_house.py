@@ -29,8 +29,9 @@ LAYERS |= {"evaluation": "disk data model pictures", "photo": "disk data evaluat
 LAYERS |= {"training": "disk data model evaluation engine", "benchmark": "disk data model engine training"}
 LAYERS |= {"cli": "disk data model evaluation explain export photo training", "__main__": "cli"}
 LAYERS |= {"__init__": "disk model photo"}
-LAYERS |= {"fervt_course": f"fervt_lib {LAYERS['cli']} pictures plots widgets"}
-FOR_NOTEBOOKS = ("own_photo.py", "diagram.py", "exercises.py")  # of fervt_course: what no command needs
+LAYERS |= {"fervt_course": f"fervt_lib drawn_faces {LAYERS['cli']} pictures plots widgets"}
+# Of fervt_course: what no command needs.
+FOR_NOTEBOOKS = ("own_photo.py", "diagram.py", "exercises.py", "training_picture.py", "attribution.py")
 # The library where nothing is installed that only the course or the command line brings.
 WITHOUT_COURSE = """
 import sys
