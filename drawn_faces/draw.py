@@ -39,6 +39,7 @@ def draw_faces(
     color: bool = False,
     seed: int = 0,
     expression: str | None = None,
+    without: int | None = None,
     frames: int = 1,
 ) -> DrawnFaces:
     """Draw one split. Face i is the same whatever `count` is, and its label is i mod 8.
@@ -51,14 +52,16 @@ def draw_faces(
         seed: another seed gives other people and other pictures.
         expression: give every face this expression and leave all else as it is: person, pose, light and noise. With
             "neutral" you get each face's neutral twin; the difference between the two shows what the units do.
+        without: an action unit that is switched off in every face; all else stays as it is. What a model answers to the
+            face and to this twin tells what the unit is worth to it.
         frames: with more than 1, draw posed sequences like those of CK+. Faces with the same k = i // frames are one
             sequence: one person, pose and light. From frame to frame the expression grows, the head moves by a hair,
             and the noise is new. The last frame is face k of frames=1; the label is k mod 8.
 
     Raises:
-        ValueError: the split or the expression does not exist, or a number is too small.
+        ValueError: the split, the expression or the unit does not exist, or a number is too small.
     """
-    _check(split, expression, count=count, size=size, seed=seed, frames=frames)
+    _check(split, expression, without, count=count, size=size, seed=seed, frames=frames)
     count = COUNTS[split] if count is None else count
     images = np.empty((count, size, size, 3 if color else 1), np.uint8)
     masks = np.zeros((count, len(ACTION_UNITS), size, size), bool)
@@ -69,12 +72,13 @@ def draw_faces(
         labels[:] = EXPRESSIONS.index(expression)
     for i, label in enumerate(labels):
         key = (seed, SPLITS.index(split), int(sequences[i]))
-        people[i] = _draw_face(key, EXPRESSIONS[label], images[i], masks[i], frames - 1 - int(frame[i]))
-    units_of = np.array([[unit in UNITS_OF[name] for unit in ACTION_UNITS] for name in EXPRESSIONS])
+        to_apex = frames - 1 - int(frame[i])
+        people[i] = _draw_face(key, EXPRESSIONS[label], without, images[i], masks[i], to_apex)
+    units_of = np.array([[unit in UNITS_OF[name] and unit != without for unit in ACTION_UNITS] for name in EXPRESSIONS])
     return DrawnFaces(images, labels, people, units_of[labels], masks)
 
 
-def _check(split: str, expression: str | None, **numbers: int | None) -> None:
+def _check(split: str, expression: str | None, without: int | None, **numbers: int | None) -> None:
     for name, value in numbers.items():
         if value is not None and value < LEAST[name]:
             raise ValueError(f"{name} {value}: must be at least {LEAST[name]}")
@@ -82,9 +86,18 @@ def _check(split: str, expression: str | None, **numbers: int | None) -> None:
         raise ValueError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
     if expression not in (None, *EXPRESSIONS):
         raise ValueError(f"expression {expression!r}: choose one of {', '.join(EXPRESSIONS)}, or None for all in turn")
+    if without not in (None, *ACTION_UNITS):
+        raise ValueError(f"without {without!r}: choose an action unit, {', '.join(map(str, ACTION_UNITS))}, or None")
 
 
-def _draw_face(key: tuple[int, int, int], expression: str, image: np.ndarray, masks: np.ndarray, to_apex: int) -> int:
+def _draw_face(
+    key: tuple[int, int, int],
+    expression: str,
+    without: int | None,
+    image: np.ndarray,
+    masks: np.ndarray,
+    to_apex: int,
+) -> int:
     """Fill `image` `(size, size, channels)` and `masks` `(n_units, size, size)`; return who is drawn.
 
     `key` (seed, split, number in the split) fixes all random draws; `to_apex` counts the frames to the last, strongest.
@@ -96,7 +109,7 @@ def _draw_face(key: tuple[int, int, int], expression: str, image: np.ndarray, ma
     if to_apex:
         rng = np.random.default_rng((*key, to_apex))
         shot.go_back(to_apex, rng)
-    strengths = shot.strengths(expression)
+    strengths = shot.strengths(expression, without)
     take_picture(image, face_shapes(person, strengths, shot), person, shot, rng)
     fill_masks(masks, person, strengths, shot)
     return who

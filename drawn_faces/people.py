@@ -64,10 +64,10 @@ class Shot:
         self.intensity *= 0.93**frames
         self.shift += rng.normal(0, 0.004, 2)
 
-    def strengths(self, expression: str) -> Strengths:
-        """How strongly each unit pulls on each side of the face; 0 where it is not at work."""
+    def strengths(self, expression: str, without: int | None = None) -> Strengths:
+        """How strongly each unit pulls on each side of the face; 0 where it is not at work or switched off."""
         pulls = dict(zip(ACTION_UNITS, np.minimum(self.intensity * self.jitter, 1).tolist(), strict=True))
-        at_work = {side: UNITS_OF[expression] for side in SIDES}
+        at_work = {side: [unit for unit in UNITS_OF[expression] if unit != without] for side in SIDES}
         if expression == "contempt":
             at_work[-self.side] = ()
         return {side: {unit: pull if unit in at_work[side] else 0.0 for unit, pull in pulls.items()} for side in SIDES}

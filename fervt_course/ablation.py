@@ -126,7 +126,7 @@ FAULTS = {
     "dark_attention": Variant("3 · dark: weights of mean 1/16 without a scale", change=faults.dark_attention),
     "dense_split": Variant("4 · dense convolution where regions are cut", change=faults.dense_split),
     "shared_fusion": Variant("5 · one convolution for both inputs of the fusion", change=faults.shared_fusion),
-    "no_normalisation": Variant("6 · no normalisation before the backbone", change=faults.no_normalisation),
+    "no_normalisation": Variant("6 · no normalization before the backbone", change=faults.no_normalisation),
     "shared_levels": Variant(
         "7 · levels share weights, zeros at the start (against level tokens)",
         against="level_tokens",
@@ -172,8 +172,8 @@ IMAGENET = {
     name: Variant(says, "pretrained", change, build=pretrained)
     for name, says, change in (
         ("pretrained", "ResNet-34 with ImageNet's weights", lambda model: model),
-        ("wiped", "1 · ImageNet's weights wiped by a second initialisation", faults.wiped),
-        ("pretrained_unnormalised", "6 · no normalisation before ImageNet's weights", faults.no_normalisation),
+        ("wiped", "1 · ImageNet's weights wiped by a second initialization", faults.wiped),
+        ("pretrained_unnormalised", "6 · no normalization before ImageNet's weights", faults.no_normalisation),
     )
 }
 VARIANTS = ABLATIONS | FAULTS | SETTINGS | IMAGENET

@@ -21,23 +21,24 @@ PARTS = tuple(name.replace("\n", " ") for name in STAGES)
 HERE, THERE, LINE = "#e66100", "#dfe7ee", "#555555"
 
 
-def show_model(pictures: list[np.ndarray] | None = None, *, alt: str) -> None:
+def show_model(pictures: dict[str, np.ndarray] | None = None, *, alt: str) -> None:
     """Show the parts of the model from left to right, each with the shape of what it hands on.
 
     Args:
-        pictures: one for each part, square `(h, w, 3)` uint8, shown above it.
+        pictures: one for each part, by what it shows: square `(h, w, 3)` uint8, shown above it.
         alt: what there is to see, in words.
     """
     top = 1.62 if pictures else 0.9
-    _, axis = plt.subplots(figsize=(12, 12 * (top + 0.95) / len(STAGES)))
-    axis.set(xlim=(-0.5, len(STAGES) - 0.5), ylim=(-0.95, top), aspect="equal")
+    _, axis = plt.subplots(figsize=(12, 12 * (top + (1.15 if pictures else 0.95)) / len(STAGES)))
+    axis.set(xlim=(-0.5, len(STAGES) - 0.5), ylim=(-0.95, top + (0.2 if pictures else 0)), aspect="equal")
     _row(axis, set(), size=11.5, height=0.5)
     for x, shape in enumerate(STAGES.values()):
         axis.text(x, -0.36, shape, ha="center", va="top", fontsize=10.5, color="#333333")
     way = {"connectionstyle": "arc3,rad=-0.2", "arrowstyle": "-|>", "mutation_scale": 14, "color": LINE}
     axis.add_patch(FancyArrowPatch((0.1, 0.28), (1.9, 0.28), **way))
     axis.text(1, 0.49, "the face itself", ha="center", va="bottom", fontsize=10, color=LINE)
-    for x, picture in enumerate(pictures or []):
+    for x, (title, picture) in enumerate((pictures or {}).items()):
+        axis.text(x, top, title, ha="center", va="bottom", fontsize=9.5)
         axis.imshow(picture, extent=(x - 0.43, x + 0.43, top - 0.88, top - 0.02), zorder=3)
     axis.set_axis_off()
     plots.show(alt)

@@ -28,6 +28,11 @@ from fervt_lib.model.fervt import IMAGENET_MEAN, IMAGENET_STD
 FIXED_SCALE = 56  # the width of a region of a 224² face cut 4×4
 
 
+def survivors(loaded: dict[str, Tensor], now: dict[str, Tensor]) -> list[str]:
+    """The names of the tensors in a state dict that are still as they were loaded."""
+    return [name for name in loaded if torch.equal(loaded[name], now[name])]
+
+
 def swap(old: nn.Module, new: nn.Module) -> nn.Module:
     """A new module with the weights of an old one that has the same parameters."""
     new.load_state_dict(old.state_dict())

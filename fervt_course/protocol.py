@@ -1,4 +1,4 @@
-"""What the protocol alone is worth, in points, see `fervt protocol --help`."""
+"""What the protocol alone is worth, in points, and what explanations are worth; see `fervt protocol --help`."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -256,6 +256,13 @@ def framing(weights: Path = FERVT_Compact_Weights.FERPLUS.path) -> dict:
     }
 
 
+def attribution(runs: Path) -> dict:
+    """Ways to explain a decision, scored on drawn faces: see `fervt_course.attribution`, which needs Captum."""
+    from .attribution import measure_all  # here, since no other command needs Captum
+
+    return measure_all(runs / "attribution")
+
+
 EXPERIMENTS = {
     "weights": lambda runs: weights(),
     "epochs": epochs,
@@ -264,8 +271,9 @@ EXPERIMENTS = {
     "ceiling": lambda runs: ceiling(),
     "changes": lambda runs: changes(),
     "framing": lambda runs: framing(),
+    "attribution": attribution,
 }
-Experiment = Literal["weights", "epochs", "subjects", "copies", "ceiling", "changes", "framing"]
+Experiment = Literal["weights", "epochs", "subjects", "copies", "ceiling", "changes", "framing", "attribution"]
 
 
 def protocol(
@@ -278,7 +286,7 @@ def protocol(
     picked on validation. subjects: posed sequences split by image against by subject, on drawn faces. copies: faces
     split after they were augmented against before. ceiling: what a human rater scores. changes: the shipped weights
     on faces that are brighter, darker, larger, smaller or shifted. framing: the shipped weights on faces that were
-    found and cut anew, wider and narrower.
+    found and cut anew, wider and narrower. attribution: ways to explain an answer, on drawn faces and three models.
 
     Args:
         experiments: which; all of them without a name

@@ -60,6 +60,27 @@ def rollout(attention: list[Tensor]) -> Tensor:
     return total[:, 0, 1:]
 
 
+def relevance(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    """Transformer relevance (Chefer et al. 2021): attention counts as far as it speaks for the class.
+
+    Per layer, the attention weights are multiplied by the slopes of the class's logit in them. What is negative is set
+    to 0, and the heads are averaged. The identity is added for the residual path, and the layers' matrices are
+    multiplied, last layer on the left.
+
+    Args:
+        model: a `FERVT`, in eval mode. x: faces `(b, 3, h, w)`. target: the class of each, `(b,)` int64.
+
+    Returns:
+        `(b, t)`, non-negative: of each input token; the class token's own is left out.
+    """
+    trace = model.trace(x.detach().clone().requires_grad_())
+    slopes = torch.autograd.grad(trace.logits.gather(1, target[:, None]).sum(), trace.attention)
+    total = torch.eye(slopes[0].shape[-1], device=x.device).expand(len(x), -1, -1)
+    for weights, slope in zip(trace.attention, slopes, strict=True):  # (b, heads, 1 + t, 1 + t)
+        total = total + (weights.detach() * slope).clamp(min=0).mean(dim=1).to(total) @ total
+    return total[:, 0, 1:]
+
+
 def token_heat(weights: Tensor, cells: tuple[int, ...], side: int) -> Tensor:
     """Weights of spatial tokens `(t,)` laid over the face as `(side, side)`; the sum of the map is that of the weights.
 

@@ -14,7 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 HEAT = "viridis"
-"""The colour map of all heat maps: even in lightness and safe for colour-blind readers."""
+"""Colours of what is 0 or more: attention, weights, heat. Even in lightness and safe for colour-blind readers."""
+
+SIGNED = "RdBu_r"
+"""Colours of what has a sign, drawn from -m to m: red speaks for, blue against, white is 0."""
 
 ORANGE, BLUE = (230, 97, 0), (0, 114, 178)
 """Marks in a picture, and what is not marked; safe for colour-blind readers beside each other and on `HEAT`."""

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from symtable import SymbolTable, symtable
 from tempfile import TemporaryDirectory
+from urllib.parse import unquote
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -191,6 +192,8 @@ def page(path: Path) -> nbformat.NotebookNode:
     """A notebook whose live pictures need no kernel, and whose solutions are folded."""
     notebook, lives = nbformat.read(path, 4), iter(live_pictures(path))
     for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\]\(#([^)]+)\)", lambda found: f"](#{anchor(found[1])})", cell.source)
         if "solution" in cell.metadata.get("tags", []):
             cell.metadata.tags = ["hide-cell"]
             for output in cell.outputs:
@@ -202,6 +205,11 @@ def page(path: Path) -> nbformat.NotebookNode:
     if left := list(lives):
         raise SystemExit(f"{path.name}: {len(left)} live pictures are not among its stored outputs: make notebooks")
     return notebook
+
+
+def anchor(heading: str) -> str:
+    """JupyterLab's name for a heading, as in a notebook's contents, in the form that these pages have."""
+    return re.sub(r"[^\w-]", "", unquote(heading).lower())
 
 
 def element(live: LivePicture) -> str:

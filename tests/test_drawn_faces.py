@@ -11,7 +11,7 @@ import pytest
 
 from drawn_faces import ACTION_UNITS, EXPRESSIONS, SPLITS, UNITS_OF, draw_faces
 
-BAD = {"split": "dev", "count": 0, "size": 23, "seed": -1, "expression": "joy", "frames": 0}
+BAD = {"split": "dev", "count": 0, "size": 23, "seed": -1, "expression": "joy", "without": 3, "frames": 0}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,18 @@ def test_an_expression_changes_pixels_inside_its_masks(expression):
     change = np.abs(acted.images.astype(int) - twins.images)[..., 0]
     inside = acted.masks.any(1)  # less than 40 %, or a mask of the whole picture would pass
     assert change[inside].sum() > 0.8 * change.sum() and inside.mean() < 0.4
+
+
+def test_a_unit_switched_off_changes_its_own_region_and_nothing_else(faces):
+    for k, unit in enumerate(ACTION_UNITS):
+        twins = draw_faces("test", count=48, without=unit)
+        change = np.abs(faces.images[:48].astype(int) - twins.images)[..., 0]  # (48, 48, 48)
+        on = faces.units[:48, k]
+        assert (change[on].max((1, 2)) > 5).all() and not change[~on].any(), unit
+        assert change[faces.masks[:48, k]].sum() > 0.7 * change.sum(), unit
+        assert not twins.units[:, k].any() and not twins.masks[:, k].any()
+        assert np.array_equal(np.delete(twins.units, k, 1), np.delete(faces.units[:48], k, 1))
+        assert np.array_equal(twins.labels, faces.labels[:48])  # still called what it was
 
 
 def test_contempt_is_on_one_side():

@@ -20,7 +20,7 @@ def constant_weight(answer: Callable[[int], float]) -> str:
     if found[0] is None:
         return UNWRITTEN
     found = [torch.as_tensor(each, dtype=torch.float64).squeeze() for each in found]
-    if torch.equal(*found) and abs(float(found[0].mean()) - 1) > 1e-6:
+    if torch.equal(*found) and not any(abs(float(found[0].mean()) - known) < 1e-6 for known in (1, 1 / 16)):
         return no("regions of 12 and of 24 rows do not get the same weight: it depends on h")
     return verdict(found[0], 1 / 12, mistakes, "what do the h entries of a row sum to, and what is their mean?")
 
@@ -37,6 +37,9 @@ def layout(answer: Callable[[Tensor, int], Tensor]) -> str:
         "rows and columns inside a region are swapped": "b n m c w h -> b c (n h) (m w)",
     }
     mistakes = {name: rearrange(blocks, order).reshape(2, 3, 48, 48) for name, order in orders.items()}
+    mistakes["there is no permute: reshape alone reads the numbers in the order of the blocks"] = blocks.reshape(
+        2, 3, 48, 48
+    )
     other = "channels come second, and each grid axis stands just before its pixel axis"
     return verdict(answer(blocks, 48), rearrange(blocks, right), mistakes, other)
 
@@ -68,6 +71,8 @@ def rectangular_weights(answer: Callable[[Tensor, int, int], Tensor]) -> str:
         "you divided by √h; divide by √w, because a product sums over the w columns": _mean_weight(
             (S * (10 / 12) ** 0.5).softmax(dim=1)
         ),
+        "you divided by √(h·w); a product sums over the w columns only": _mean_weight((S / 12**0.5).softmax(dim=1)),
+        "you added up the h × h entries; take their mean": S.softmax(dim=1).sum(dim=(-2, -1)),
         "you divided by w; divide by √w": _mean_weight((S / 10**0.5).softmax(dim=1)),
         "the weights sum to 1 over pixels, not over regions: look at the softmax axis": _mean_weight(S.softmax(dim=-1)),
         "your softmax is over the channels; it must be over the regions": _mean_weight(S.softmax(dim=2)),

@@ -42,7 +42,7 @@ def token_read(answer: Callable[[Callable[[Tensor], Tensor], Tensor], int]) -> s
     for index in (0, 1, 17, 54):
         found = answer(lambda states, index=index: norm(states[:, index]) @ out, states.clone())
         if found is None:
-            return f"{UNWRITTEN}, or it returned None because it found no token: did you add a constant?"
+            return f"{UNWRITTEN} (or it returned None, since it found no token)"
         if torch.as_tensor(found).numel() != 1:
             return no(f"give one number, the token that is read; you give {torch.as_tensor(found).numel()}")
         if int(found) != index:
@@ -80,6 +80,8 @@ def class_row(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> str:
         "the heads are interleaved: a head's numbers lie side by side, (heads d)": _row(
             x, weight, bias, "(three d heads)"
         ),
+        "query and key are exchanged: weight holds q, k, v in this order": (k @ q.mT / 2).softmax(dim=-1)[:, :, 0],
+        "the first axis of the 3 · dim numbers is q, k, v, and not the heads": _row(x, weight, bias, "(heads three d)"),
         "key and value are mixed up: weight holds q, k, v in this order": (q @ v.mT / 2).softmax(-1)[:, :, 0],
     }
     found = answer(x, weight, bias, 3)

@@ -28,7 +28,7 @@ def load_drawn(split: str = "train", **options) -> DrawnFaces:
         Faces `(n, 1 or 3, size, size)` uint8, each with ten votes for its one label.
 
     Raises:
-        FervtError: no such split or expression, or a number out of its range.
+        FervtError: no such split, expression or action unit, or a number out of its range.
     """
     try:
         drawn = draw_faces(split, **options)

@@ -9,7 +9,7 @@ from lab import Lab, Notebook
 RUNS_MODEL = {
     "00_meet_fervt": {"face", "strength"},
     "01_data_exploration": {"flip", "degrees", "zoom", "shift", "brightness", "contrast", "erase", "upside down"},
-    "05_captum_attribution": {"method", "beside it", "class explained", "face", "steps"},
+    "05_captum_attribution": {"method", "beside it", "class explained", "face"},
     "07_your_own_face": {
         *("face", "margin", "ten other people", "all expressions equally likely", "expression"),
         *("flip", "shift", "tilt", "light", "average with the mirror image"),

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -11,6 +12,8 @@ from fervt_course import checks
 
 PATHS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 LONGEST = 16  # lines of a code cell
+MOST_CELLS, MOST_MINUTES = 60, 40  # of a notebook
+WORDS_A_MINUTE, MINUTES_A_CELL = 200, 0.4  # of reading
 HEADER = ("after this notebook you can", "you need", "it takes", "part of the paper")
 EXERCISE = re.compile(r"^#+ Exercise \d.*?(?=^#+ Exercise \d|^## Recap|\Z)", re.DOTALL | re.MULTILINE)
 CHECKED = re.compile(r"^print\(checks\.(\w+)\(", re.MULTILINE)
@@ -32,6 +35,25 @@ def test_the_first_cell_says_goals_needs_time_and_section(notebook):
     first = notebook[1].split("\f")[0].lower()
     assert [words for words in HEADER if words not in first] == []
     assert re.search(r"\d+ seconds", first), "no measured time"
+
+
+def test_it_can_be_read_in_one_sitting_and_says_in_how_many_minutes(notebook):
+    code, text = notebook
+    cells = len(code) + text.count("\f")
+    own = [cell for cell in code if "solution" not in cell.metadata.get("tags", [])]
+    minutes = len(text.split()) / WORDS_A_MINUTE + len(own) * MINUTES_A_CELL
+    stated = int(re.search(r"(\d+) minutes", text)[1])
+    assert cells <= MOST_CELLS and minutes <= MOST_MINUTES
+    assert abs(stated - minutes) <= 4 or text.startswith("# 00"), minutes  # of 00, more is looked at than read
+
+
+def test_the_first_cell_lists_the_sections(notebook):
+    first, *rest = notebook[1].split("\f")
+    headings = re.findall(r"^## (?!Recap|Questions|Exercise)(.+)$", "".join(rest), re.MULTILINE)
+    listed = re.findall(r"\[([^]]+)\]\(#([^)]+)\)", first.split("**Contents**")[1])
+    plain = [re.sub(r"[`*$]", "", heading) for heading in headings]
+    assert [title for title, _ in listed] == plain
+    assert [unquote(target) for _, target in listed] == [heading.replace(" ", "-") for heading in plain]
 
 
 def test_code_cells_are_short_and_pictures_have_words(notebook):
