@@ -29,7 +29,8 @@ def draw_training(step: int, steps: int, losses: list[Tensor], seen: dict[int, T
     points = [((i + 0.5) * MEAN_OF * SIZE[0] / steps, SIZE[1] - UNIT * mean) for i, mean in enumerate(means)]
     pen.line(points, fill=plots.BLUE, width=3)
     right = int((seen[step].argmax(dim=1) == faces.labels).sum())
-    words = f"step {step} of {steps}, {right} of 8 right. Blue: the loss. Gray: the loss of a model that knows nothing."
+    loss = f"loss {means[-1]:.2f} (blue)" if means else "no loss yet"
+    words = f"step {step} of {steps}, {right} of 8 right, {loss}. Gray: {np.log(8):.2f}, if a model knows nothing."
     tiles = [_tile(*each) for each in zip(faces.images, seen[step], faces.labels, strict=True)]
     return np.concatenate([plots.caption(words, SIZE[0]), np.asarray(curve), np.concatenate(tiles, axis=1)])
 
