@@ -249,12 +249,13 @@ def unexplained(model: FERVT, x: Tensor, heat: Tensor, target: Tensor, rectangle
     squared miss is divided by the mean squared fall. heat: `(n, h, w)`, of both signs.
     """
     shares = heat[:, None].expand_as(x) / 3  # the channels of a gray face are alike
-    how = {"target": target, "n_perturb_samples": rectangles, "max_examples_per_batch": max(len(x), 4 * AT_ONCE)}
-    return (_missed(model, x, shares, normalize=True, **how) / _fall(model, x, target, rectangles)).double()
+    return (_missed(model, x, shares, target, rectangles) / _fall(model, x, target, rectangles)).double()
 
 
-def _missed(model: FERVT, x: Tensor, shares: Tensor, **how) -> Tensor:
+def _missed(model: FERVT, x: Tensor, shares: Tensor, target: Tensor, rectangles: int, scaled: bool = True) -> Tensor:
     """Mean squared miss, `(n,)`; the rectangles are the same at every call."""
+    at_once = len(x) * min(max(1, 4 * AT_ONCE // len(x)), rectangles)
+    how = {"target": target, "n_perturb_samples": rectangles, "max_examples_per_batch": at_once, "normalize": scaled}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         return infidelity(model, gray_rectangles, x, shares, **how).clamp(min=1e-12)
@@ -263,8 +264,7 @@ def _missed(model: FERVT, x: Tensor, shares: Tensor, **how) -> Tensor:
 @lru_cache(maxsize=1)  # for every method it is the same
 def _fall(model: FERVT, x: Tensor, target: Tensor, rectangles: int) -> Tensor:
     """Mean squared fall of the logit, `(n,)`: what an empty map misses."""
-    how = {"target": target, "n_perturb_samples": rectangles, "max_examples_per_batch": max(len(x), 4 * AT_ONCE)}
-    return _missed(model, x, torch.zeros_like(x), **how)
+    return _missed(model, x, torch.zeros_like(x), target, rectangles, scaled=False)
 
 
 def unsteady(model: FERVT, x: Tensor, method: Method, target: Tensor, radius: float = 0.02, copies: int = 1) -> Tensor:
@@ -309,7 +309,7 @@ def heats(method: Method, model: FERVT, x: Tensor, target: Tensor) -> Tensor:
     return torch.cat([method(model, *some) for some in zip(x.split(AT_ONCE), target.split(AT_ONCE), strict=True)])
 
 
-def random_order(model: FERVT, x: Tensor, target: Tensor) -> Tensor:
+def random_numbers(model: FERVT, x: Tensor, target: Tensor) -> Tensor:
     """Heat that means nothing, and is the same at every call: what chance scores."""
     return torch.rand(len(x), *x.shape[2:], generator=torch.Generator().manual_seed(0))
 
@@ -353,7 +353,7 @@ def measure(model: FERVT, count: int = FACES) -> dict:
         unit: {"faces": int(on.sum())} | _summary(worth[on])
         for unit, on, worth in zip(ACTION_UNITS, units.T, drops.T, strict=True)
     }
-    for name, method in (METHODS | {"random order": random_order}).items():
+    for name, method in (METHODS | {"random numbers": random_numbers}).items():
         found = scores(model, method, x, target, units, masks, drops)
         facts["methods"][name] = {key: _summary(values) for key, values in found.items()}
         print(f"measured: {name}")

@@ -75,9 +75,9 @@ def relevance(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
     """
     trace = model.trace(x.detach().clone().requires_grad_())
     slopes = torch.autograd.grad(trace.logits.gather(1, target[:, None]).sum(), trace.attention)
-    total = torch.eye(slopes[0].shape[-1], device=x.device).expand(len(x), -1, -1)
+    total = torch.eye(slopes[0].shape[-1]).to(slopes[0]).expand(len(x), -1, -1)
     for weights, slope in zip(trace.attention, slopes, strict=True):  # (b, heads, 1 + t, 1 + t)
-        total = total + (weights.detach() * slope).clamp(min=0).mean(dim=1).to(total) @ total
+        total = total + (weights.detach() * slope).clamp(min=0).mean(dim=1) @ total
     return total[:, 0, 1:]
 
 

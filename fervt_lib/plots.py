@@ -178,7 +178,7 @@ def show_pictures(
 ) -> None:
     """A sheet of pictures, each `(h, w, 3)` or `(h, w)`, with titles; `size` is inches per picture."""
     rows = -(-len(pictures) // columns)
-    extra = 0.3 if titles else 0
+    extra = 0.12 + 0.18 * max(title.count("\n") + 1 for title in titles) if titles else 0
     _, axes = plt.subplots(rows, columns, figsize=(columns * size, rows * (size + extra)), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")

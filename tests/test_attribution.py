@@ -6,7 +6,7 @@ from torch import nn
 
 from drawn_faces import ACTION_UNITS
 from fervt_course import attribution
-from fervt_course.attribution import METHODS, RECORD, REGIONS, mean_gray, random_order
+from fervt_course.attribution import METHODS, RECORD, REGIONS, mean_gray, random_numbers
 from fervt_course.records import read_record
 from fervt_lib.data import load
 
@@ -88,6 +88,6 @@ def test_the_record_is_of_these_methods_on_three_models_and_200_faces_each():
     models = read_record(RECORD)["models"]
     assert [model["seed"] for model in models] == [0, 1, 2] and {model["faces"] for model in models} == {200}
     for model in models:
-        assert [*model["methods"]] == [*METHODS, "random order"]
+        assert [*model["methods"]] == [*METHODS, "random numbers"]
         assert {len(scores) for scores in model["methods"].values()} == {19}
-    assert random_order(None, torch.zeros(2, 3, 8, 8), None).unique().numel() == 128
+    assert random_numbers(None, torch.zeros(2, 3, 8, 8), None).unique().numel() == 128

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from fervt_lib import FervtError
+from fervt_lib import FervtError, explain
 from fervt_lib.explain import deletion_curve, insertion_curve, mass_inside, pointing_game, rollout, token_heat
-from fervt_lib.model import fervt_compact
+from fervt_lib.model import PRESETS, fervt_compact
 
 # Two layers on three tokens: first token 1 listens to token 2, then the class token listens to token 1.
 FIRST = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 0, 1]])
@@ -205,3 +205,10 @@ def test_rollout_and_token_heat_refuse_what_is_no_attention():
     for weights in (torch.rand(53), torch.rand(1, 54), torch.rand(55)):
         with pytest.raises(FervtError, match="weights"):
             token_heat(weights, (9, 9, 36), 48)
+
+
+def test_relevance_is_a_rollout_of_what_speaks_for_the_class():
+    model, x = PRESETS["tiny"]().eval(), torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    fear, joy = (explain.relevance(model, x, torch.full((2,), k)) for k in (6, 1))
+    assert fear.shape == (2, 54) and (fear >= 0).all() and not torch.allclose(fear, joy)
+    assert torch.allclose(explain.relevance(model, x[1:], torch.tensor([6])), fear[1:], rtol=1e-3)  # face by face
