@@ -44,6 +44,7 @@ REGIONS = weights_to_map(torch.arange(GRID**2)[None, :, None].expand(1, -1, 3), 
 AT_ONCE = 64  # faces that a model is given at a time
 RECIPE = Recipe(dataset="drawn", epochs=12, batch_size=64, ema_decay=0.98)  # of the models beside the shipped one
 SEEDS, FACES, STEPS, ORDERS = (0, 1, 2), 200, 4, 4
+GOOD = {"deletion": "low", "insertion": "high", "unexplained": "low", "unsteady": "low"}  # where it is not plain
 RECORD = RESULTS / "protocol-attribution.json"
 FEWER = 70  # faces of each model for the scores that explain every face again
 
@@ -374,16 +375,17 @@ def recorded(score: str) -> pd.DataFrame:
 
 
 def show_recorded(*scores: str, alt: str) -> None:
-    """Recorded scores, a panel each: a bar up to the mean of the models, and a dot for each model."""
-    figure, axes = plt.subplots(1, len(scores), figsize=(4.2 + 3 * len(scores), 4.6), sharey=True, squeeze=False)
+    """Recorded scores, a panel each: a bar up to the mean of the models, and a mark for each model."""
+    figure, axes = plt.subplots(1, len(scores), figsize=(5.6 + 2.6 * len(scores), 4.6), sharey=True, squeeze=False)
     for axis, score in zip(axes[0], scores, strict=True):
         found = recorded(score)[::-1]
         is_control = found.index.str.contains("control|random")
         axis.barh(found.index, found.mean(axis=1), color=np.where(is_control, "0.75", "#9CCBEA"))
-        for model in found:
-            axis.plot(found[model], found.index, "o", color="#003E61", markersize=4)
-        axis.set_title(score)
-    figure.supxlabel("bars: mean of the models; dots: the models; gray: what asks no model", fontsize=10)
+        for model, mark in zip(found, "o^x", strict=True):
+            axis.plot(found[model], found.index, mark, color="#003E61", markersize=5, label=model)
+        axis.set_title(f"{score} ({GOOD[score]} is good)" if score in GOOD else score)
+    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    figure.supxlabel("bars: mean of the models; gray: what asks no model", fontsize=10)
     plots.show(alt)
 
 

@@ -1,4 +1,4 @@
-"""Checks of notebook 05: Grad-CAM, signs, baselines, paths, the second choice."""
+"""Checks of notebooks 05 and A2: Grad-CAM, signs, paths; baselines and the second choice."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from .verdict import verdict
 
 
 def grad_cam(answer: Callable[[Tensor, Tensor], Tensor]) -> str:
-    """Notebook 05, exercise 1. answer: maps and slopes, both `(b, c, h, w)`, to heat `(b, h, w)`."""
+    """Notebook 05, exercise 2. answer: maps and slopes, both `(b, c, h, w)`, to heat `(b, h, w)`."""
     generator = torch.Generator().manual_seed(0)
     maps, slopes = torch.rand(2, 3, 4, 4, generator=generator), torch.randn(2, 3, 4, 4, generator=generator)
     weights = slopes.mean(dim=(2, 3), keepdim=True)  # (b, c, 1, 1)
@@ -32,7 +32,7 @@ def grad_cam(answer: Callable[[Tensor, Tensor], Tensor]) -> str:
 
 
 def negative_share(answer: Callable[[Tensor], float]) -> str:
-    """Notebook 05, exercise 2. answer: heat `(n, h, w)` of both signs to the share of |heat| that is negative."""
+    """Notebook 05, exercise 3. answer: heat `(n, h, w)` of both signs to the share of |heat| that is negative."""
     heat = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)) + 0.2
     against, whole = -heat.clamp(max=0), heat.abs()
     share = against.sum() / whole.sum()
@@ -51,7 +51,7 @@ def negative_share(answer: Callable[[Tensor], float]) -> str:
 
 
 def dark_share(answer: Callable[[Tensor, Tensor], float]) -> str:
-    """Notebook 05, exercise 3. answer: heat and light, both `(n, h, w)`, to the mean share of |heat| on dark pixels."""
+    """Notebook A2, exercise 2. answer: heat and light, both `(n, h, w)`, to the mean share of |heat| on dark pixels."""
     generator = torch.Generator().manual_seed(0)
     heat, light = torch.randn(2, 5, 6, generator=generator), torch.rand(2, 5, 6, generator=generator)
     light[1] += 0.3  # the second face is brighter
@@ -80,7 +80,7 @@ def dark_share(answer: Callable[[Tensor, Tensor], float]) -> str:
 
 
 def runner_up(answer: Callable[[Tensor], Tensor]) -> str:
-    """Notebook 05, exercise 4. answer: logits `(b, classes)` to the second choice of each face, `(b,)`."""
+    """Notebook A2, exercise 1. answer: logits `(b, classes)` to the second choice of each face, `(b,)`."""
     logits = torch.tensor([[0.1, 2.0, 5.0, -1.0], [3.0, -2.0, 1.5, 2.5], [-4.0, -1.0, -3.0, -2.0]])
     ranks = logits.argsort(dim=1, descending=True)  # (b, classes)
     mistakes = {
@@ -94,7 +94,7 @@ def runner_up(answer: Callable[[Tensor], Tensor]) -> str:
 
 
 def staircase(answer: Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, int], Tensor]) -> str:
-    """Notebook 05, exercise 5. answer: f `(b, n)` to `(b,)`, x and baseline `(1, n)`, steps, to shares `(1, n)`."""
+    """Notebook 05, exercise 1. answer: f `(b, n)` to `(b,)`, x and baseline `(1, n)`, steps, to shares `(1, n)`."""
     x, baseline, steps = torch.tensor([[1.5, -1.0, 2.0]]), torch.tensor([[0.5, 1.0, -1.0]]), 4
     zero, way = torch.zeros_like(x), x - baseline
     straight = (torch.arange(steps) + 0.5)[:, None] / steps
