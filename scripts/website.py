@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from symtable import SymbolTable, symtable
 from tempfile import TemporaryDirectory
-from urllib.parse import unquote
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -209,7 +208,7 @@ def page(path: Path) -> nbformat.NotebookNode:
 
 def anchor(heading: str) -> str:
     """JupyterLab's name for a heading, as in a notebook's contents, in the form that these pages have."""
-    return re.sub(r"[^\w-]", "", unquote(heading).lower())
+    return re.sub(r"[^\w-]", "", heading.lower())
 
 
 def element(live: LivePicture) -> str:
