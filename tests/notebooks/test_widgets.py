@@ -114,8 +114,9 @@ def test_opacity_0_shows_the_face_alone():
 
 def test_01_upside_down_turns_every_face_of_the_gallery():
     still = dict.fromkeys(("flip", "degrees", "zoom", "shift", "brightness", "contrast", "erase"), 0)
-    both = (draw(live_pictures("01")[1], **still, upside_down=on)[28:156, :128].astype(int) for on in (False, True))
-    upright, turned = both
+    live = live_pictures("01")[1]
+    side = live.draw.__globals__["gallery"].images.shape[-1] + 8  # with its frame
+    upright, turned = (draw(live, **still, upside_down=on)[28 : 28 + side, :side].astype(int) for on in (False, True))
     assert np.abs(upright[::-1] - turned)[8:-8, 8:-8].mean() < 2
     assert np.abs(upright - turned)[8:-8, 8:-8].mean() > 5
 
