@@ -161,7 +161,7 @@ def speaks_for(heat: Tensor, blur: float = 2.0) -> Tensor:
 
 
 def explained_faces(model: FERVT, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Numbers `(count,)`, pictures and labels of the first test faces that show an expression and are named rightly."""
+    """Rows, pictures and labels of the first `count` test faces (or fewer) with an expression that is named rightly."""
     faces = load("drawn", "test", count=min(2 * count, 800))
     x = faces.images.expand(-1, 3, -1, -1) / 255
     with torch.no_grad():
@@ -394,7 +394,7 @@ def exact_shapley(model: FERVT, x: Tensor, target: Tensor) -> Tensor:
     n, sets = GRID**2, torch.arange(2**GRID**2)
     members = (sets[:, None] >> torch.arange(n) & 1).bool()  # (65536, 16)
     where = REGIONS[0, 0].long()  # (48, 48), the region of each pixel
-    shown = [torch.where(some[:, where][:, None], x, mean_gray(x)) for some in members.split(8 * AT_ONCE)]
+    shown = (torch.where(some[:, where][:, None], x, mean_gray(x)) for some in members.split(8 * AT_ONCE))  # one by one
     value = torch.cat([logits_of(model, faces, target.expand(len(faces))) for faces in shown]).double()
     sizes, found = members.sum(dim=1), torch.zeros(n, dtype=torch.float64)
     for region in range(n):
