@@ -94,8 +94,8 @@ def paired(first: list[str], second: list[str], labels: Tensor, draws: int = 200
 
     Returns:
         `points`: the mean difference of accuracy; `low` and `high`: its 95 % interval, by a bootstrap over faces and
-        seeds; `mcnemar`: for each seed the chance of a split at least as uneven, of the faces that only one model gets
-        right, if both were equally good.
+        seeds; and, seed by seed, `only`: how many faces only the first and only the second got right, and `mcnemar`:
+        the chance of a split at least as uneven if both were equally good.
     """
     one, other = (torch.tensor([[int(digit) for digit in run] for run in runs]) == labels for runs in (first, second))
     apart = one.float() - other.float()  # (seeds, n)
@@ -104,13 +104,20 @@ def paired(first: list[str], second: list[str], labels: Tensor, draws: int = 200
     seeds = torch.randint(len(apart), (draws, len(apart)), generator=generator)
     means = torch.stack([apart[s].mean(dim=0)[f].mean() for s, f in zip(seeds, faces, strict=True)])
     low, high = (100 * means).quantile(torch.tensor([0.025, 0.975])).tolist()
-    only = zip((one & ~other).sum(dim=1).tolist(), (other & ~one).sum(dim=1).tolist(), strict=True)
-    return {
-        "points": 100 * float(apart.mean()),
-        "low": low,
-        "high": high,
-        "mcnemar": [_mcnemar(*pair) for pair in only],
-    }
+    only = list(zip((one & ~other).sum(dim=1).tolist(), (other & ~one).sum(dim=1).tolist(), strict=True))
+    facts = {"points": 100 * float(apart.mean()), "low": low, "high": high}
+    return facts | {"only": only, "mcnemar": [_mcnemar(*pair) for pair in only]}
+
+
+def paired_variants(runs: pd.DataFrame, first: str, second: str, labels: Tensor) -> dict:
+    """`paired` for two variants, over the `seeds` that both were trained with.
+
+    Args:
+        runs: of one preset and number of epochs, see `read_runs`.
+        labels: `(n,)`, the right answers to the test faces.
+    """
+    answers = runs.pivot(index="seed", columns="variant", values="answers")[[first, second]].dropna()
+    return paired(answers[first].tolist(), answers[second].tolist(), labels) | {"seeds": answers.index.tolist()}
 
 
 def _mcnemar(a: int, b: int) -> float:

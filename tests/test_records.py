@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fervt_course.ablation import BASELINES
-from fervt_course.records import RESULTS, compare, paired, read_record, read_runs, seed_deviation
+from fervt_course.records import RESULTS, compare, paired, paired_variants, read_record, read_runs, seed_deviation
 from fervt_lib.disk import CheckpointError, write_json
 from fervt_lib.training import Recipe
 
@@ -76,11 +76,19 @@ def test_two_models_are_compared_face_by_face_and_seed_by_seed():
     one_in_ten = "".join("9" if i % 10 == 0 else digit for i, digit in enumerate(right))
     apart = paired([right, right], [one_in_ten, one_in_ten], labels)
     assert apart["points"] == pytest.approx(10) and 7.5 < apart["low"] < 10 < apart["high"] < 12.5
-    assert apart["mcnemar"] == [2 / 2**100] * 2
+    assert apart["only"] == [(100, 0)] * 2 and apart["mcnemar"] == [2 / 2**100] * 2
     same = paired([right], [right], labels)
     assert (same["points"], same["low"], same["high"], same["mcnemar"]) == (0, 0, 0, [1.0])
     back = paired([one_in_ten], [right], labels)
     assert back["points"] == pytest.approx(-10) and back["high"] < 0
+
+
+def test_only_seeds_that_both_variants_have_are_compared():
+    rows = [("reference", 0, "01"), ("reference", 1, "00"), ("reference", 2, "00"), ("bare_cnn", 1, "01")]
+    rows += [("bare_cnn", 2, None), ("no_low_level", 0, "00")]  # no answers were recorded
+    runs = pd.DataFrame(rows, columns=["variant", "seed", "answers"])
+    apart = paired_variants(runs, "reference", "bare_cnn", torch.tensor([0, 1]))
+    assert apart["seeds"] == [1] and apart["only"] == [(0, 1)] and apart["points"] == -50
 
 
 def test_mcnemar_is_the_binomial_test():

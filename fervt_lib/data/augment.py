@@ -30,7 +30,8 @@ class Augment:
         zoom: largest relative change of size, either way.
         brightness, contrast: largest relative change, either way.
         erase: probability that one rectangle (2-20 % of the face) is painted in the face's mean gray.
-        equalize: probability that the face is blended with the one in which every gray is equally frequent.
+        equalize: probability that the face is blended with the one in which every gray is equally frequent; half of
+            these become that one wholly.
 
     Raises:
         FervtError: a strength below 0 or above 1 (degrees: 180), or nan.
@@ -86,7 +87,7 @@ class Augment:
         """Blend chosen faces with their equalized selves, in which a pixel is the share of pixels not above it."""
         grays = x.flatten(1).contiguous()  # (b, c·h·w)
         ranks = torch.searchsorted(grays.sort(dim=1).values, grays, right=True) / grays.shape[1]
-        return torch.lerp(x, ranks.view_as(x), (chosen * amount)[:, None, None, None])
+        return torch.lerp(x, ranks.view_as(x), (chosen * (2 * amount).clamp(max=1))[:, None, None, None])
 
     def _light(self, x: Tensor, draws: Tensor) -> Tensor:
         """Contrast about the face's mean, then brightness. draws: `(b, 2)` in [-1, 1]."""
