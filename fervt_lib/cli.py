@@ -170,8 +170,10 @@ def export(out: Positional[Path], weights: Path = FERVT_Compact_Weights.DEFAULT.
     """
     if out.suffix != ".onnx":
         raise FervtError(f"{out}: give a name that ends in .onnx")
-    facts = read_provenance(weights)
-    protocol = " ".join(dict.fromkeys([facts.get("recipe", {}).get("dataset", ""), facts.get("protocol", "")])).strip()
+    recipe = read_provenance(weights).get("recipe", {})
+    protocol = recipe.get("dataset", "")
+    if protocol == "ferplus":
+        protocol += f", {recipe.get('protocol', 'majority')} faces"
     found = export_onnx(load_weights(weights), out, protocol, int8)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
     print(f"largest difference of a probability from torch's: {found['difference']:.0e}")

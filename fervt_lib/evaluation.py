@@ -19,7 +19,8 @@ from tqdm.auto import tqdm
 
 from .data import DATASETS, EXPRESSIONS, Faces, as_faces, load, overlap
 from .disk import CheckpointError, FervtError, check_choice
-from .model import FERVT, face_transforms, load_weights, read_provenance
+from .model import FERVT, load_weights, read_provenance
+from .model.weights import to_side
 from .pictures import as_face
 
 
@@ -54,7 +55,7 @@ def predict(
     weight = next(model.parameters())
     if not len(images):
         raise FervtError("there are no faces to predict: choose another split, or another selection")
-    transforms = face_transforms(model.side)
+    transforms = to_side(model.side)
     model.eval()
     batches = []
     step = 32 if weight.device.type == "cpu" else 1024  # faces at a time: what is fastest there, with the same answers
@@ -204,6 +205,7 @@ def evaluate_weights(
     Returns:
         The split, the scores, and warnings about what its faces share with those of the training.
     """
+    check_choice("dataset", dataset, DATASETS)
     provenance = read_provenance(path)
     split, options = _kept_from_training(dataset, split, classes, provenance.get("recipe", {}))
     scores = evaluate(load_weights(path), split, dataset=dataset, **how, **options)
@@ -213,20 +215,17 @@ def evaluate_weights(
 
 def _kept_from_training(dataset: str, split: str | None, classes: int | None, recipe: dict) -> tuple[str, dict]:
     """Split and options of a test."""
-    defaults = DATASETS[dataset].options
-    if "fold" not in defaults:
-        options, usual = ({} if classes is None else None), "test"
-    elif recipe.get("dataset") == dataset:
+    defaults, options = DATASETS[dataset].options, {}
+    if "fold" in defaults:
+        if recipe.get("dataset") != dataset:  # weights from elsewhere
+            return split or "all", {"classes": classes or defaults["classes"]}
         if missing := defaults.keys() - recipe.keys():
             raise CheckpointError(f"the record beside the weights does not say the {min(missing)}; copy it again")
-        options, usual = {name: recipe[name] for name in defaults}, "test"
-    else:
-        options, usual = {"classes": classes or defaults["classes"]}, "all"
-    if options is None or classes not in (None, options.get("classes")):
-        raise FervtError(
-            f"--classes {classes}: only weights from elsewhere have the choice, on CK+; leave the option out"
-        )
-    return split or usual, options
+        options = {name: recipe[name] for name in defaults}
+    if classes not in (None, options.get("classes")):
+        only = "only weights from elsewhere have the choice, on CK+; leave the option out"
+        raise FervtError(f"--classes {classes}: {only}")
+    return split or "test", options
 
 
 def training_overlap(provenance: dict, dataset: str, split: str, options: dict) -> list[str]:

@@ -1,7 +1,7 @@
 """The model without torch: an ONNX file that takes any number of faces and gives probabilities and every attention."""
 
 import json
-import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -114,9 +114,4 @@ def _to_int8(path: Path, faces: Tensor) -> None:
 
 def _per_face(run: Callable[[], object]) -> float:
     """Milliseconds a face: the median of nine passes, after two that warm up."""
-    seconds = []
-    for _ in range(11):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return 1000 * median(seconds[2:]) / BATCH
+    return 1000 * median(timeit.repeat(run, number=1, repeat=11)[2:]) / BATCH

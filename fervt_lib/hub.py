@@ -32,8 +32,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="fervt_lib", licens
     def of(cls, weights: str | Path = "ferplus") -> "HubModel":
         """Shipped weights of the compact preset by their name, or a file of your own; in eval mode."""
         loaded = fervt_compact(weights=weights)
-        prior = None if loaded.prior is None else list(loaded.prior)
-        made = cls("compact", loaded.transformer.head.out_features, loaded.temperature, prior)
+        made = cls("compact", loaded.transformer.head.out_features, loaded.temperature, loaded.prior)
         made.model.load_state_dict(loaded.state_dict())
         return made.eval()
 

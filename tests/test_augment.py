@@ -36,7 +36,8 @@ def test_output_is_float32_between_0_and_1_and_the_seed_decides():
 @pytest.mark.parametrize("change", ["degrees", "shift", "zoom", "brightness", "contrast", "erase", "equalize"])
 def test_each_face_of_a_batch_gets_its_own_change(change):
     strength = 1 if change in ("erase", "equalize") else getattr(Augment(), change)
-    assert len(changed(IMAGES[:1].expand(16, -1, -1, -1), **{change: strength}).unique(dim=0)) == 16
+    different = len(changed(IMAGES[:1].expand(16, -1, -1, -1), **{change: strength}).unique(dim=0))
+    assert 5 <= different <= 13 if change == "equalize" else different == 16  # half of them are equalized wholly
 
 
 def test_erasing_paints_one_rectangle_of_at_most_a_fifth():
@@ -56,7 +57,7 @@ def test_brightness_and_contrast_stay_within_their_bounds():
 def test_equalizing_blends_a_face_with_one_whose_grays_are_equally_frequent_and_knows_no_exposure():
     dark = load_drawn("test", count=16).images // 4
     draws = Augment().draw(16, torch.Generator().manual_seed(0))
-    draws[:, 9] = 1.0  # nothing of the face as it was
+    draws[:, 9] = 0.5  # from here on, nothing of the face as it was
     equal = Augment(**NOTHING | {"equalize": 1})
     found, brighter = equal(dark, draws), equal(3 * dark, draws)
     assert dark.max() < 64 and found.max() == 1

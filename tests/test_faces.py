@@ -50,7 +50,6 @@ def test_chosen_faces_keep_all_that_is_known_of_them(ckplus_tree):
     for name in ("images", "votes", "raw_votes", "rows", "subjects", "labels"):
         assert torch.equal(getattr(some, name), getattr(faces, name)[chosen])
     assert (some.protocol, some.dataset, some.fold, some.absent) == ("7 classes", "ckplus", 3, [0])
-    assert torch.equal(some.distribution, torch.eye(8)[some.labels])
 
 
 # --- what torch asks of a dataset --------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ DAMAGED_FOLDERS = [
         ("fer2013", "icml", replace("icml_face_data.csv", "6,T", "6,,T"), "icml_face_data.csv.* line 3"),
         ("fer2013", "csv", replace(TABLE, "emotion", "label"), f"{TABLE}.*column emotion"),
         *(("fer2013", "folders", damage, message) for damage, message in DAMAGED_FOLDERS),
-        ("fer2013", "folders", cut(ANGRY, 400), f"{ANGRY}: not a readable picture"),
+        ("fer2013", "folders", cut(ANGRY, 400), f"{ANGRY} cannot be read"),
         ("ferplus", "csv", remove(VOTES_OF), f"{TABLE} is there, but not the votes, {VOTES_OF}"),
         ("ferplus", "csv", cut(VOTES_OF, 9), f"{VOTES_OF}, row 9: votes"),
         ("ferplus", "csv", replace(VOTES_OF, ",8,1,1,", ",8,2,1,"), f"{VOTES_OF}, row 2: votes"),

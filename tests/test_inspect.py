@@ -117,7 +117,7 @@ UTF16 = change(LABEL_FILE, lambda data: data.decode().encode("utf-16-le"))
 @pytest.mark.parametrize(
     ("name", "layout", "damage", "faults"),
     [
-        ("rafdb", "official", BAD, [THREE, f"{ONE}: not a readable", f"{TWO}: 90×90", f"{THREE} is a link to"]),
+        ("rafdb", "official", BAD, [THREE, f"{ONE} cannot be read", f"{TWO}: 90×90", f"{THREE} is a link to"]),
         ("rafdb", "official", [UTF16], [f"{LABEL_FILE}, row 1", f"{LABEL_FILE}: not a text file"]),
         ("rafdb", "official", [remove(THREE)], ["row 73 names"]),
         ("ckplus", "ck48", [remove("CK+48/anger/S005_001_00000004.png")], ["S005_001"]),

@@ -58,7 +58,7 @@ def test_validation_is_a_tenth_of_each_label_by_its_seed(tree):
         ("official", remove(FACE), f"{LABELS}, row 72 names test_00002_aligned.jpg"),
         ("official", replace(LABEL_FILE, "test_00002.jpg 7\n", ""), f"{FACE}: no row of .*{LABELS}"),
         ("kaggle", copy(KAGGLE, KAGGLE.replace("test/", "train/")), "train/7/test_.* is not named like train_00001_"),
-        ("kaggle", cut(KAGGLE, 400), f"{KAGGLE}: not a readable picture"),
+        ("kaggle", cut(KAGGLE, 400), f"{KAGGLE} cannot be read"),
         ("kaggle", write(KAGGLE, picture(2).resize((99, 100))), f"{KAGGLE}: 99×100 pixels, not 100×100"),
         ("kaggle", lambda r: Image.fromarray(np.zeros((100, 100), "u2")).save(r / KAGGLE, "PNG"), "more than 8 bits"),
         ("kaggle", lambda r: shutil.rmtree(r / "DATASET/test/7"), "test/7"),

@@ -4,13 +4,12 @@ from ..disk import DataError, check_choice
 from .augment import AUGMENTATIONS, Augment, write_augmented
 from .ckplus import CKPLUS, CKPlusFaces, load_ckplus
 from .drawn import DRAWN, DrawnFaces, load_drawn
-from .faces import Dataset, Faces, NotFoundError, as_faces, found_below, to_distribution
+from .faces import Dataset, Faces, NotFoundError, as_faces, found_below, repeat_rare, to_distribution
 from .fer import FER2013, FERPLUS, choose_faces, load_fer2013, load_ferplus
 from .files import find_root
-from .inspect import checksum, examine, find_duplicates, is_duplicate, overlap
-from .labels import CK48_FOLDERS, CKPLUS_CODES, EXPRESSIONS, FER2013_CODES, RAFDB_CODES, USAGES, VOTE_COLUMNS
+from .inspect import checksum, examine, is_duplicate, overlap
+from .labels import CK48_FOLDERS, CKPLUS_CODES, EXPRESSIONS, FER2013_CODES, RAFDB_CODES, VOTE_COLUMNS
 from .rafdb import RAFDB, load_rafdb
-from .sampling import repeat_rare
 
 DATASETS = {dataset.name: dataset for dataset in (CKPLUS, DRAWN, FER2013, FERPLUS, RAFDB)}
 

@@ -12,9 +12,8 @@ from torchvision.transforms.v2.functional import to_dtype, to_pil_image
 from tqdm.auto import tqdm
 
 from ..disk import MAX_SEED, FervtError, check_number, written_whole
-from .faces import Faces
+from .faces import Faces, repeat_rare
 from .labels import EXPRESSIONS
-from .sampling import repeat_rare
 
 
 @dataclass(frozen=True)

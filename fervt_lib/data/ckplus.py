@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..disk import DataError, check_choice
-from .crop import crop_face
+from .crop import centre, cut, find_faces
 from .faces import ALL, SPLITS, SUBJECTS, Dataset, Faces, Layout, NotFoundError, Pictures, known_counts, unanimous
 from .files import find_root, list_folder, list_pictures, read_picture, read_text, warn_of_gaps
 from .labels import CK48_FOLDERS, CKPLUS_CODES, EXPRESSIONS
@@ -134,7 +134,8 @@ def _read(frames: list[Frame], is_official: bool) -> Iterator[tuple[np.ndarray, 
     for frame in tqdm(frames, desc="CK+", leave=False):
         picture, found = read_picture(frame.path, "L", None if is_official else (SIDE, SIDE)), True
         if is_official:
-            picture, found = crop_face(picture, SIDE)
+            faces = find_faces(picture)
+            picture, found = cut(picture, faces[0] if faces else centre(picture), SIDE), bool(faces)
         yield picture[None], found
 
 

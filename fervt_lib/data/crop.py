@@ -81,19 +81,6 @@ def cut(picture: np.ndarray, frame: Frame, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(picture[np.ix_(rows, columns)]).resize((side, side), reducing_gap=2.0))
 
 
-def crop_face(picture: np.ndarray, side: int) -> tuple[np.ndarray, bool]:
-    """Crop a picture to its largest face.
-
-    Args:
-        picture: `(height, width)` uint8, gray.
-
-    Returns:
-        `(side, side)` uint8 and True; where no face is found, the centre square and False.
-    """
-    frames = find_faces(picture)
-    return cut(picture, frames[0] if frames else centre(picture), side), bool(frames)
-
-
 def centre(picture: np.ndarray) -> Frame:
     """The largest square in the middle of a picture."""
     height, width = picture.shape[:2]

@@ -1,7 +1,7 @@
 """A set of faces, which every loader returns; and a dataset, with all that is known about it in one place."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Subset
 
-from ..disk import DataError, FervtError
+from ..disk import DataError, FervtError, check_number
 from .labels import EXPRESSIONS, VOTE_COLUMNS
 from .store import open_table
 
@@ -117,24 +117,17 @@ class Faces(TorchDataset):
         return self.votes.argmax(dim=1)
 
     @property
-    def distribution(self) -> Tensor:
-        """`(n, 8)` float32: the votes as probabilities; rows sum to 1."""
-        return to_distribution(self.votes)
-
-    @property
     def absent(self) -> list[int]:
         """Labels of the expressions that cannot occur."""
         return [label for label, name in enumerate(EXPRESSIONS) if name not in self.expressions]
 
     def take(self, chosen: Tensor) -> "Faces":
         """The chosen faces, `(n,)` bool or their indices, as a set of its own; pictures on the disk stay there."""
-        whole = self.pictures
-        is_on_disk = isinstance(whole, Pictures)
-        pictures = Pictures(whole.path, whole.rows[chosen], whole.table) if is_on_disk else whole[chosen]
-        subjects = None if self.subjects is None else self.subjects[chosen]
-        votes = self.votes[chosen], self.raw_votes[chosen]
-        where = self.protocol, self.dataset, self.expressions, subjects, self.fold
-        return Faces(pictures, *votes, self.rows[chosen], *where)
+        parts = {part.name: getattr(self, part.name) for part in fields(Faces)}
+        parts = {name: part[chosen] if isinstance(part, Tensor) else part for name, part in parts.items()}
+        if isinstance(whole := self.pictures, Pictures):
+            parts["pictures"] = Pictures(whole.path, whole.rows[chosen], whole.table)
+        return Faces(**parts)
 
 
 def as_faces(faces: "Faces | Subset") -> Faces:
@@ -148,6 +141,26 @@ def as_faces(faces: "Faces | Subset") -> Faces:
     if not isinstance(faces, Faces):
         raise FervtError(f"faces must be a set of `Faces` or a torch Subset of one, not {type(faces).__name__}")
     return faces
+
+
+def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Subset:
+    """A view of the faces in which those of rare expressions come √(share / frequency) times, all others once.
+
+    Repeat-factor sampling, as LVIS (Gupta, Dollár and Girshick 2019) does it for rare objects: half-way, on a log
+    scale, from the set as it is to one where every expression has at least that share. The fraction of
+    the factor is the probability of one more copy. No picture is copied.
+
+    Raises:
+        FervtError: a share that is not from 0 to 1, or no faces.
+    """
+    check_number("rare_share", share, 0, 1)
+    if not len(faces):
+        raise FervtError("there are no faces: choose another split, or another selection")
+    labels = faces.labels
+    frequency = labels.bincount(minlength=len(EXPRESSIONS)) / len(labels)
+    factors = (share / frequency).sqrt().clamp(min=1)[labels]
+    copies = (factors + torch.rand(len(labels), generator=generator)).long()
+    return Subset(faces, torch.arange(len(labels)).repeat_interleave(copies).tolist())
 
 
 def to_distribution(votes: Tensor) -> Tensor:

@@ -21,14 +21,14 @@ from torch import Tensor
 from ..disk import DataError, check_choice
 from .faces import ALL, SPLITS, Dataset, Faces, Layout, NotFoundError, Pictures, known_counts, unanimous
 from .files import code_of, find_root, list_folder, list_pictures, match_names, read_picture, read_table
-from .labels import EXPRESSIONS, FER2013_CODES, FER2013_FOLDERS, USAGES, VOTE_COLUMNS
+from .labels import EXPRESSIONS, FER2013_CODES, FER2013_FOLDERS, VOTE_COLUMNS
 from .store import cached, open_table
 
 SIDE = 48
 FACE_FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz")
 VOTE_FILES = ("fer2013new.csv", "fer2013new.csv.gz")
 PICTURE_FOLDERS = ("FER2013Train", "FER2013Valid", "FER2013Test")  # in the order of SPLITS
-SPLIT_CODES = {usage: SPLITS.index(split) for split, usage in USAGES.items()}
+SPLIT_CODES = {"Training": 0, "PublicTest": 1, "PrivateTest": 2}  # what they call SPLITS (column Usage)
 USAGES_OF = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}  # Kaggle's folders
 LABELS = {str(code): EXPRESSIONS.index(name) for code, name in enumerate(FER2013_CODES)}
 PROTOCOLS = ("majority", "argmax")

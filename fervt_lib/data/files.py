@@ -3,7 +3,6 @@
 import gzip
 import os
 import warnings
-import zlib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,7 @@ from ..pictures import as_viewed
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")
 SYSTEM_FILES = ("Thumbs.db", "desktop.ini", "__MACOSX")  # file managers leave them in every folder
-SIDES = range(60, 2049)  # pixels, where a dataset's pictures come in many sizes
-UNREADABLE = (OSError, EOFError, UnicodeError, zlib.error, pd.errors.ParserError, pd.errors.EmptyDataError)
+MAX_SIDE = 2048  # pixels, where a dataset's pictures come in many sizes
 
 
 def find_root(folder: str, root: str | Path | None = None) -> Path:
@@ -48,16 +46,13 @@ def list_pictures(folder: Path) -> list[Path]:
 def readable(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong while `path`, a file or a folder, is read into a DataError that names it."""
     try:
-        refuse_pipe(path)
+        if path.exists() and not (path.is_file() or path.is_dir()):  # it would keep its reader waiting
+            raise DataError(f"{path} is a pipe or a device, not a file; move it out of the dataset")
         yield
-    except UNREADABLE as error:
+    except DataError:
+        raise
+    except Exception as error:  # pandas, zlib and Pillow meet damage with errors of many kinds
         raise DataError(f"{path} cannot be read ({error}); download it again if it is damaged") from error
-
-
-def refuse_pipe(path: Path) -> None:
-    """Raise DataError for a pipe or a device, which would keep its reader waiting."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise DataError(f"{path} is a pipe or a device, not a file; move it out of the dataset")
 
 
 def encoding_of(start: bytes) -> str:
@@ -130,25 +125,17 @@ def warn_of_gaps(pictures: Path, numbers: Collection[int]) -> None:
         warnings.warn(f"{pictures}: {text}", stacklevel=3)
 
 
-def read_picture(path: Path, mode: str, size: tuple[int, int] | None = None, sides: range = SIDES) -> np.ndarray:
+def read_picture(path: Path, mode: str, size: tuple[int, int] | None = None) -> np.ndarray:
     """A JPEG or PNG picture as uint8: `(height, width)` for mode "L", `(height, width, 3)` for "RGB".
 
     Args:
-        size: width and height that it must have; None takes any `sides`.
+        size: width and height that it must have; None takes any sides up to MAX_SIDE.
     """
-    try:
-        refuse_pipe(path)
-        with Image.open(path, formats=("JPEG", "PNG")) as picture:
-            fits = picture.size == size if size else all(side in sides for side in picture.size)
-            if not fits:  # told by the header: a small file can claim billions of pixels
-                wanted = f"{size[0]}×{size[1]}" if size else f"sides of {sides[0]} to {sides[-1]}"
-                raise DataError(
-                    f"{path}: {picture.width}×{picture.height} pixels, not {wanted}; put the original there"
-                )
-            if picture.mode[0] in "IF":
-                raise DataError(f"{path}: more than 8 bits a pixel (mode {picture.mode}); put the original there")
-            return np.asarray(as_viewed(picture).convert(mode))
-    except DataError:
-        raise
-    except Exception as error:  # Pillow meets damage with errors of many kinds
-        raise DataError(f"{path}: not a readable picture ({error}); download it again") from error
+    with readable(path), Image.open(path, formats=("JPEG", "PNG")) as picture:
+        width, height = picture.size  # told by the header: a small file can claim billions of pixels
+        if (picture.size != size) if size else max(width, height) > MAX_SIDE:
+            wanted = f"{size[0]}×{size[1]}" if size else f"{MAX_SIDE} along a side at most"
+            raise DataError(f"{path}: {width}×{height} pixels, not {wanted}; put the original there")
+        if picture.mode[0] in "IF":
+            raise DataError(f"{path}: more than 8 bits a pixel (mode {picture.mode}); put the original there")
+        return np.asarray(as_viewed(picture).convert(mode))

@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..disk import DataError
 from .faces import ALL, SUBJECTS, Counts, Dataset, Faces, Layout, NotFoundError, found_below
-from .files import PICTURE_ENDINGS, SIDES, encoding_of, list_folder, read_picture
+from .files import PICTURE_ENDINGS, encoding_of, list_folder, read_picture
 from .labels import EXPRESSIONS
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
@@ -81,7 +81,7 @@ def _instead(dataset: Dataset, root: Path) -> Iterator[str]:
 
 def _bad_files(root: Path, layout: Layout | None) -> Iterator[str]:
     """Every picture that cannot be read, every text that is not text, and every link to nothing."""
-    how = (layout.mode, layout.size) if layout else ("L", None, range(1, SIDES.stop))  # no layout: of any size
+    how = (layout.mode, layout.size) if layout else ("L", None)
     for path in sorted(root.rglob("*")) if root.is_dir() else []:
         if any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
@@ -126,9 +126,11 @@ def _links(root: Path) -> Iterator[str]:
 
 
 def _twice(parts: dict[str, list[Faces]], layout: Layout, root: Path) -> Iterator[str]:
-    sets = {(part, i): faces for part, sets in parts.items() for i, faces in enumerate(sets)}
-    labels = {key: faces.labels.tolist() for key, faces in sets.items()}
-    groups = [[(key[0], labels[key][i], int(sets[key].rows[i])) for key, i in group] for group in find_duplicates(sets)]
+    found = defaultdict(list)
+    for part, faces in ((part, faces) for part, sets in parts.items() for faces in sets):
+        for digest, label, row in zip(_digests(faces), faces.labels.tolist(), faces.rows.tolist(), strict=True):
+            found[digest].append((part, label, row))
+    groups = [group for group in found.values() if len(group) > 1]
     kinds = {
         "pictures": groups,
         "pictures in two splits": [group for group in groups if len({part for part, _, _ in group}) > 1],
@@ -152,18 +154,6 @@ def _example(group: list[tuple[str, int, int]], layout: Layout, root: Path) -> s
 
 
 # --- pictures that occur twice -----------------------------------------------------------------------------------
-
-
-def find_duplicates(sets: dict[Hashable, Faces]) -> list[list[tuple[Hashable, int]]]:
-    """Groups of two or more identical pictures, as pairs of their set and their index in it.
-
-    Pictures are read one batch at a time.
-    """
-    found = defaultdict(list)
-    for key, faces in sets.items():
-        for i, digest in enumerate(_digests(faces)):
-            found[digest].append((key, i))
-    return [group for group in found.values() if len(group) > 1]
 
 
 def is_duplicate(train: Faces, faces: Faces) -> Tensor:

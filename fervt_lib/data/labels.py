@@ -21,6 +21,3 @@ CKPLUS_CODES = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", 
 
 CK48_FOLDERS = {name: name for name in CKPLUS_CODES[1:] if name != "happiness"} | {"happy": "happiness"}
 """The folders of CK+48 and what each holds. It has no neutral."""
-
-USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
-"""Our split names and what FER2013 and FER+ call them (column Usage)."""

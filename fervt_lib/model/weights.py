@@ -87,9 +87,7 @@ def save_weights(model: FERVT, path: str | Path, preset: str, meta: dict, varian
     path = Path(path)
     if path.suffix != ".safetensors":
         raise FervtError(f"{path}: the name of a file of weights ends in .safetensors")
-    while not isinstance(model, FERVT) and (
-        inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None)
-    ):
+    while inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None):
         model = inner
     state = model.state_dict()
     tensors = {name: (t.half() if t.is_floating_point() else t).cpu().contiguous() for name, t in state.items()}
@@ -110,11 +108,8 @@ def _check_weights(path: Path, tensors: dict[str, Tensor], preset: str | None) -
     """Raise CheckpointError unless all values are numbers that weights can have, and the tensors are the preset's."""
     for name, tensor in tensors.items():
         is_number = tensor.dtype in (torch.half, torch.bfloat16, torch.float32, torch.float64, torch.int64)
-        if (
-            not is_number
-            or not tensor.float().isfinite().all()
-            or (name.endswith("running_var") and (tensor < 0).any())
-        ):
+        is_finite = is_number and tensor.float().isfinite().all()
+        if not is_finite or (name.endswith("running_var") and (tensor < 0).any()):
             found = f"its {name} ({tensor.dtype}) has values that no weights have"
             raise CheckpointError(f"{path}: {found}, such as nan, infinity or a negative variance; train it again")
     if preset:
