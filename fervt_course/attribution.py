@@ -227,10 +227,10 @@ def follows_the_unit(heat: Tensor, drops: Tensor, on: Tensor) -> Tensor:
 def curve_heights(model: FERVT, x: Tensor, heat: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Mean height of each face's deletion and insertion curve, `(n,)` each."""
     curves = {"deletion": explain.deletion_curve, "insertion": explain.insertion_curve}
-    rows = [zip(x, heat, target.tolist(), strict=True) for _ in curves]
+    faces = list(zip(x, heat, target.tolist(), strict=True))
     return {
-        name: torch.stack([curve(model, *row, steps=STEPS).mean() for row in each]).double()
-        for (name, curve), each in zip(curves.items(), rows, strict=True)
+        name: torch.stack([curve(model, *face, steps=STEPS).mean() for face in faces]).double()
+        for name, curve in curves.items()
     }
 
 
@@ -397,11 +397,10 @@ def exact_shapley(model: FERVT, x: Tensor, target: Tensor) -> Tensor:
     shown = (torch.where(some[:, where][:, None], x, mean_gray(x)) for some in members.split(8 * AT_ONCE))  # one by one
     value = torch.cat([logits_of(model, faces, target.expand(len(faces))) for faces in shown]).double()
     sizes, found = members.sum(dim=1), torch.zeros(n, dtype=torch.float64)
+    weights = torch.tensor([1 / (n * math.comb(n - 1, k)) for k in range(n)], dtype=torch.float64)  # k came before
     for region in range(n):
         joined = members[:, region]
-        others = sizes[joined] - 1  # how many were there before the region came
-        weight = 1 / (n * torch.tensor([math.comb(n - 1, int(k)) for k in others], dtype=torch.float64))
-        found[region] = (weight * (value[joined] - value[sets[joined] - 2**region])).sum()
+        found[region] = (weights[sizes[joined] - 1] * (value[joined] - value[sets[joined] - 2**region])).sum()
     return found
 
 

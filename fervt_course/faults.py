@@ -39,17 +39,6 @@ def swap(old: nn.Module, new: nn.Module) -> nn.Module:
     return new.train(old.training)
 
 
-def wipe_weights(module: nn.Module) -> nn.Module:
-    """Fault 1: initialise a loaded backbone again. BatchNorm's running statistics stay as they were loaded."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_uniform_(part.weight)
-        elif isinstance(part, nn.BatchNorm2d):
-            nn.init.ones_(part.weight)
-            nn.init.zeros_(part.bias)
-    return module
-
-
 class ScrambledAttention(GridWiseAttention):
     """Fault 2: the map has its region axis between the two pixel axes and is viewed as an image."""
 
@@ -167,8 +156,13 @@ class UpsideDown(Augment):
 
 
 def wiped(model: FERVT) -> FERVT:
-    """Fault 1 in a model."""
-    wipe_weights(model.backbone)
+    """Fault 1: the loaded backbone is initialised again. BatchNorm's running statistics stay as they were loaded."""
+    for part in model.backbone.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_uniform_(part.weight)
+        elif isinstance(part, nn.BatchNorm2d):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
     return model
 
 

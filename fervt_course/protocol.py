@@ -273,7 +273,7 @@ EXPERIMENTS = {
     "framing": lambda runs: framing(),
     "attribution": attribution,
 }
-Experiment = Literal["weights", "epochs", "subjects", "copies", "ceiling", "changes", "framing", "attribution"]
+Experiment = Literal[tuple(EXPERIMENTS)]
 
 
 def protocol(

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 from tyro.conf import Positional
 
 from fervt_lib.data import EXPRESSIONS, load
@@ -55,33 +56,20 @@ def ship(run: Positional[Path], name: Positional[str]) -> None:
 
 
 def judge(weights: Path, dataset: str) -> dict:
-    """What a run's fp16 weights score on the test split."""
-    model = load_weights(weights)
-    test = load(dataset, "test")
+    """What a run's fp16 weights score on the test split, without and with a temperature fitted on validation faces."""
+    model, test, validation = load_weights(weights), load(dataset, "test"), load(dataset, "validation")
     scores = evaluate(model, dataset=dataset, temperature=1.0)
-    probabilities = predict(model, test, calibrated=False)
+    probabilities, known = (predict(model, faces, calibrated=False) for faces in (test, validation))
+    temperature = round(fit_temperature(known, validation.labels), 3)
+    before, after = (score(apply_temperature(probabilities, t), test.labels)["ece"] for t in (1.0, temperature))
     return {
         "protocol": test.protocol,
         "mirror": True,
         "accuracy": {name: s["accuracy"] for name, s in scores.items()},
         "test": scores,
-        "confusion": confusion(probabilities, test.labels),
-        "calibration": calibration(probabilities, test.labels, model, dataset),
+        "confusion": multiclass_confusion_matrix(probabilities, test.labels, len(EXPRESSIONS)).tolist(),
+        "calibration": {"temperature": temperature, "ece": before, "ece_tempered": after},
     }
-
-
-def confusion(probabilities: torch.Tensor, labels: torch.Tensor) -> list[list[int]]:
-    """Counts `[true][predicted]`."""
-    cell = labels * len(EXPRESSIONS) + probabilities.argmax(dim=1)
-    return cell.bincount(minlength=len(EXPRESSIONS) ** 2).reshape(len(EXPRESSIONS), -1).tolist()
-
-
-def calibration(probabilities: torch.Tensor, labels: torch.Tensor, model: torch.nn.Module, dataset: str) -> dict:
-    """Temperature fitted on validation faces, and the test's calibration error with and without it."""
-    validation = load(dataset, "validation")
-    temperature = round(fit_temperature(predict(model, validation, calibrated=False), validation.labels), 3)
-    before, after = (score(apply_temperature(probabilities, t), labels)["ece"] for t in (1.0, temperature))
-    return {"temperature": temperature, "ece": before, "ece_tempered": after}
 
 
 def spread(seeds: tuple[int, ...] = (0, 1, 2), runs: Path = Path("runs")) -> None:

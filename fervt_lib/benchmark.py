@@ -4,6 +4,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -33,33 +34,22 @@ RUNGS = ("float32", "bf16", "channels_last", "faces on the device", "no waits", 
 
 
 class BareCNN(nn.Module):
-    """What FER-VT is measured against: its backbone, the mean of the last map, a linear layer."""
+    """What FER-VT is measured against: a preset's backbone, the mean of the last map, a linear layer."""
 
-    def __init__(self, backbone: nn.Module, side: int):
+    def __init__(self, preset: str):
         super().__init__()
-        self.backbone, self.side = backbone, side
-        self.head = nn.Linear(backbone.channels[-1], 8)
+        model = PRESETS[preset]()
+        self.backbone, self.side = model.backbone, model.side
+        self.head = nn.Linear(self.backbone.channels[-1], 8)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.backbone(x)[-1].mean(dim=(2, 3)))
 
 
-class ResNet34(nn.Module):
-    """torchvision's ResNet-34 with eight classes, at 224²."""
-
-    side = 224
-
-    def __init__(self):
-        super().__init__()
-        self.net = resnet34(num_classes=8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
-
-
-def bare_cnn(preset: str) -> BareCNN:
-    model = PRESETS[preset]()
-    return BareCNN(model.backbone, model.side)
+def at_side(model: nn.Module, side: int) -> nn.Module:
+    """A model that is given faces of side² pixels."""
+    model.side = side
+    return model
 
 
 @dataclass
@@ -166,12 +156,6 @@ def made_up_faces(count: int, side: int) -> Faces:
     return Faces(images, raw_votes[:, :8], raw_votes, torch.arange(count), "made up")
 
 
-def at_side(preset: str, side: int) -> nn.Module:
-    model = PRESETS[preset]()
-    model.side = side
-    return model
-
-
 def benchmark(
     out: Path = Path("benchmark.json"),
     presets: tuple[Literal["compact", "tiny", "paper", "wide"], ...] = ("compact", "paper"),
@@ -196,16 +180,16 @@ def benchmark(
     last = RUNGS[4]
     for preset in presets:
         rows += [bench.row(preset, PRESETS[preset], batches[preset], rung, rate) for rung in RUNGS]
-        rivals = {"bare CNN": lambda preset=preset: bare_cnn(preset)} | (
-            {"ResNet-34": ResNet34} if preset == "paper" else {}
-        )
+        rivals = {"bare CNN": partial(BareCNN, preset)}
+        if preset == "paper":
+            rivals["ResNet-34"] = lambda: at_side(resnet34(num_classes=8), 224)
         for name, build in rivals.items():
             rows += [bench.row(f"{name} of {preset}", build, batches[preset], rung, rate) for rung in (last, RUNGS[5])]
     if scaling:
         for factor in (1, 2, 4, 8):
             rows.append(bench.row("compact", PRESETS["compact"], batches["compact"] * factor // 2, last, rate))
             side = 48 * factor
-            rows.append(bench.row("compact", lambda side=side: at_side("compact", side), 16, last, rate))
+            rows.append(bench.row("compact", lambda side=side: at_side(PRESETS["compact"](), side), 16, last, rate))
     facts = {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
     facts |= {"precision": bench.precision, "matmul FLOP/s": round(rate), "rows": rows, "ratios": ratios(rows)}
     write_json(out, facts)

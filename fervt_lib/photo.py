@@ -156,23 +156,18 @@ def _read(
 def _faces(pixels: np.ndarray, frames: list[Frame], model: FERVT, prior: str, explain: bool) -> tuple[Face, ...]:
     crops = torch.stack([as_face(cut(pixels, frame, model.side)) for frame in frames])  # (n, 1 or 3, side, side)
     answers = predict(model, crops, prior=prior)
-    traces = [{} for _ in frames]
+    trace = None
     if explain:
         with torch.no_grad():
             trace = model.trace(face_transforms(model.side)(crops).to(next(model.parameters())))
-        traces = [
-            {"region_weights": weights.cpu(), "attention": tuple(layer[i].cpu() for layer in trace.attention)}
-            for i, weights in enumerate(trace.region_weights)
-        ]
-    return tuple(
-        Face(
-            tuple(round(at) for at in (left, top, left + side, top + side)),
-            dict(zip(EXPRESSIONS, (round(float(p), 4) for p in row), strict=True)),
-            crop,
-            **kept,
-        )
-        for (left, top, side), row, crop, kept in zip(frames, answers, crops, traces, strict=True)
-    )
+    faces = []
+    for i, (left, top, side) in enumerate(frames):
+        box = tuple(round(at) for at in (left, top, left + side, top + side))
+        probabilities = dict(zip(EXPRESSIONS, (round(float(p), 4) for p in answers[i]), strict=True))
+        weights = trace.region_weights[i].cpu() if trace else None
+        attention = tuple(layer[i].cpu() for layer in trace.attention) if trace else ()
+        faces.append(Face(box, probabilities, crops[i], weights, attention))
+    return tuple(faces)
 
 
 def read_picture(picture: Picture) -> tuple[np.ndarray, str]:
@@ -183,28 +178,22 @@ def read_picture(picture: Picture) -> tuple[np.ndarray, str]:
     """
     if not isinstance(picture, Picture):
         raise FervtError("give a path, the bytes of a file, a PIL picture, an array or a tensor, or a list of them")
-    try:
-        return _decoded(picture)
-    except FervtError:
-        raise
-    except Exception as error:  # Pillow's readers raise nearly everything on damaged files
-        raise FervtError(f"the picture is damaged or cut off ({type(error).__name__}: {error})") from error
-
-
-def _decoded(picture: Picture) -> tuple[np.ndarray, str]:
     note = ""
-    if isinstance(picture, str | Path | bytes):
-        picture, note = _opened(picture)
-    if isinstance(picture, Image.Image):
-        _check_size(*picture.size)
-        shown = as_viewed(picture)
-    else:
+    try:
+        if isinstance(picture, str | Path | bytes):
+            picture, note = _opened(picture)
+        if isinstance(picture, Image.Image):
+            _check_size(*picture.size)
+            return np.asarray(as_viewed(picture)), note
         face = as_face(picture)
         if face.ndim != 3:
             raise FervtError(f"shape {tuple(face.shape)}: give one picture, or a list of pictures")
         _check_size(face.shape[2], face.shape[1])
-        shown = to_pil_image(face.float() if face.is_floating_point() else face)
-    return np.asarray(shown), note
+        return np.asarray(to_pil_image(face.float() if face.is_floating_point() else face)), note
+    except FervtError:
+        raise
+    except Exception as error:  # Pillow's readers raise nearly everything on damaged files
+        raise FervtError(f"the picture is damaged or cut off ({type(error).__name__}: {error})") from error
 
 
 def _opened(source: str | Path | bytes) -> tuple[Image.Image, str]:

@@ -4,7 +4,6 @@ import base64
 import html
 import io
 import os
-from functools import cache
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -21,6 +20,8 @@ SIGNED = "RdBu_r"
 
 ORANGE, BLUE = (230, 97, 0), (0, 114, 178)
 """Marks in a picture, and what is not marked; safe for colour-blind readers beside each other and on `HEAT`."""
+
+FONT = ImageFont.load_default(size=15)
 
 
 def use_style() -> None:
@@ -118,24 +119,18 @@ def frame(picture: np.ndarray, colour: tuple[int, int, int], width: int = 3) -> 
     return framed
 
 
-@cache
-def _font() -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=15)
-
-
 def caption(text: str, width: int, height: int = 28) -> np.ndarray:
     """Black words on a white strip `(height, width, 3)`; lines are parted by a line feed."""
     image = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(image).text((4, 4), text, fill="black", font=_font())
+    ImageDraw.Draw(image).text((4, 4), text, fill="black", font=FONT)
     return np.asarray(image)
 
 
-def bars(values: Tensor | np.ndarray, chosen: int, text: str, width: int = 320, height: int = 288) -> np.ndarray:
-    """Positive values as bars, the chosen one in orange, their mean as a black line, under a text of two lines."""
-    values, room = np.asarray(values), height - 60
-    image = Image.fromarray(np.concatenate([caption(text, width, 60), np.full((room, width, 3), 255, np.uint8)]))
+def bars(values: Tensor | np.ndarray, chosen: int, width: int = 320, height: int = 288) -> np.ndarray:
+    """Positive values as bars below a white strip, the chosen one in orange, and their mean as a black line."""
+    values, image = np.asarray(values), Image.new("RGB", (width, height), "white")
     pen, step = ImageDraw.Draw(image), width / len(values)
-    unit = room / max(values.max(), 2 * values.mean())  # pixels per unit; the mean is never above half of the height
+    unit = (height - 60) / max(values.max(), 2 * values.mean())  # pixels; the mean is never above half of the height
     for i, value in enumerate(values):
         box = (i * step, height - unit * value, (i + 0.8) * step, height)
         pen.rectangle(box, fill=ORANGE if i == chosen else BLUE)
@@ -151,9 +146,9 @@ def shares(values: Tensor | np.ndarray, names: list[str], width: int = 320, heig
     pen, left, room = ImageDraw.Draw(image), 92, width - 92 - 52
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         middle, end = (i + 0.5) * step, left + room * float(value)
-        pen.text((left - 6, middle), name, fill="black", font=_font(), anchor="rm")
+        pen.text((left - 6, middle), name, fill="black", font=FONT, anchor="rm")
         pen.rectangle((left, middle - 0.36 * step, end, middle + 0.36 * step), ORANGE if i == values.argmax() else BLUE)
-        pen.text((end + 6, middle), f"{100 * value:.0f} %", fill="black", font=_font(), anchor="lm")
+        pen.text((end + 6, middle), f"{100 * value:.0f} %", fill="black", font=FONT, anchor="lm")
     return np.asarray(image)
 
 

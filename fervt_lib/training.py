@@ -190,9 +190,9 @@ def _reserved(folder: Path, accelerator: Accelerator) -> Iterator[None]:
     if not accelerator.is_main_process:
         yield
         return
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
         with suppress(NotImplementedError):  # a file system without locks: there the user must see to it
             lock.acquire()  # the system lets go of it when the process dies
         if blocked := [folder / name for name in (CHECKPOINT, WEIGHTS, RECORD) if (folder / name).is_dir()]:
@@ -218,10 +218,11 @@ class _Run:
         if not len(self.validation):
             raise FervtError("there are no validation faces, on which every epoch is scored")
         self.checkpoint, self.weights = folder / CHECKPOINT, folder / WEIGHTS
-        rows = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed)).indices
+        rows = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
         torch.manual_seed(recipe.seed)
         model = build().to(memory_format=torch.channels_last)
-        model.temperature, model.prior = 1.0, tuple(round(share, 5) for share in _frequencies(faces, rows))
+        shares = to_distribution(faces.votes[rows]).mean(dim=0).tolist()  # of each expression among an epoch's votes
+        model.temperature, model.prior = 1.0, tuple(round(share, 5) for share in shares)
         self.augmentation, self.history = _described(augment), []
         self.start = fingerprint(Path(recipe.start)) if recipe.start else None
         teachers = [_teacher(path).to(accelerator.device) for path in recipe.teachers]
@@ -231,7 +232,7 @@ class _Run:
         self.fingerprint |= {"number of processes": accelerator.num_processes}
         self.fingerprint |= {"teachers": [teacher["sha256"] for teacher in self.teachers]}
         model = model.to(accelerator.device)
-        self.engine = Engine(recipe, accelerator, model, faces, torch.tensor(rows), augment, teachers)
+        self.engine = Engine(recipe, accelerator, model, faces, rows, augment, teachers)
 
     def train_and_score(self, epoch: int) -> dict:
         """One epoch and the averaged model's scores after it, as the record tells them."""
@@ -261,10 +262,11 @@ class _Run:
         if not self.accelerator.is_main_process:
             return
         engine = self.engine
-        tensors = dict(_prefixed("model", engine.inner.state_dict()))
-        tensors |= _prefixed("average", engine.average.state_dict())
-        for index, values in engine.optimizer.state_dict()["state"].items():
-            tensors |= _prefixed(f"optimizer.{index}", values)
+        parts = {"model": engine.inner.state_dict(), "average": engine.average.state_dict()}
+        parts |= {f"optimizer.{i}": moments for i, moments in engine.optimizer.state_dict()["state"].items()}
+        tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
+        # a copy of each: safetensors refuses channels_last strides and shared memory
+        tensors = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
         facts = {
             "recipe": asdict(self.recipe),
             "fingerprint": self.fingerprint,
@@ -320,11 +322,6 @@ class _Run:
         save_weights(self.engine.average, self.weights, self.recipe.preset, facts, self.recipe.variant)
 
 
-def _frequencies(faces: Faces, rows: list[int]) -> list[float]:
-    """The share of each expression among the votes for the faces of an epoch."""
-    return to_distribution(faces.votes[torch.tensor(rows)]).mean(dim=0).tolist()
-
-
 def _teacher(path: str) -> FERVT:
     """A model that is only asked; its answers are for the eight expressions."""
     model = load_weights(path).requires_grad_(False)
@@ -368,11 +365,6 @@ def choose_precision(name: str) -> str:
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no"
-
-
-def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    # a copy of each: safetensors refuses channels_last strides and shared memory
-    return ((f"{prefix}.{name}", t.detach().contiguous().clone()) for name, t in tensors.items())
 
 
 def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -128,7 +128,7 @@ class Panel:
         cells = self.cells(state)
         mark = min(state[self.pick] - self.pick_first, len(cells) - 1) if self.pick else -1
         if self.kind == "bars":
-            return plots.bars(cells, mark, "", self.width, self.height)
+            return plots.bars(cells, mark, self.width, self.height)
         side = round(len(cells) ** 0.5)
         heat = plots.enlarge(plots.heat_rgb(cells.reshape(side, side), *SCALE), self.height)
         if self.faces is not None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fervt_lib import benchmark
-from fervt_lib.benchmark import RUNGS, Bench, bare_cnn, ratios
+from fervt_lib.benchmark import RUNGS, BareCNN, Bench, ratios
 
 
 def test_the_command_writes_a_row_for_each_rung_and_the_ratios_of_the_run(tmp_path, monkeypatch, capsys):
@@ -26,7 +26,7 @@ def test_the_command_writes_a_row_for_each_rung_and_the_ratios_of_the_run(tmp_pa
 
 
 def test_flops_are_three_times_those_of_the_way_forward():
-    model = bare_cnn("tiny")
+    model = BareCNN("tiny")
     flops = Bench(torch.device("cpu")).flops(model, 2)
     convolutions = [part for part in model.modules() if isinstance(part, torch.nn.Conv2d)]
     sides = {}

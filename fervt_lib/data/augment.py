@@ -149,7 +149,7 @@ def write_augmented(
     check_number("vertical_flips", vertical_flips, 0, 1)
     check_number("seed", seed, 0, MAX_SEED)
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.tensor([i for _ in range(copies) for i in repeat_rare(faces, rare_share, generator).indices])
+    chosen = torch.cat([repeat_rare(faces, rare_share, generator) for _ in range(copies)])
     entries, numbers, augment = [], Counter(), augment or Augment()
     with written_whole(folder) as part:
         for name in EXPRESSIONS:

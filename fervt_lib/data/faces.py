@@ -143,12 +143,12 @@ def as_faces(faces: "Faces | Subset") -> Faces:
     return faces
 
 
-def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Subset:
-    """A view of the faces in which those of rare expressions come √(share / frequency) times, all others once.
+def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Tensor:
+    """Indices of the faces, `(n,)`: those of rare expressions come √(share / frequency) times, all others once.
 
     Repeat-factor sampling, as LVIS (Gupta, Dollár and Girshick 2019) does it for rare objects: half-way, on a log
     scale, from the set as it is to one where every expression has at least that share. The fraction of
-    the factor is the probability of one more copy. No picture is copied.
+    the factor is the probability of one more copy.
 
     Raises:
         FervtError: a share that is not from 0 to 1, or no faces.
@@ -160,7 +160,7 @@ def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Subse
     frequency = labels.bincount(minlength=len(EXPRESSIONS)) / len(labels)
     factors = (share / frequency).sqrt().clamp(min=1)[labels]
     copies = (factors + torch.rand(len(labels), generator=generator)).long()
-    return Subset(faces, torch.arange(len(labels)).repeat_interleave(copies).tolist())
+    return torch.arange(len(labels)).repeat_interleave(copies)
 
 
 def to_distribution(votes: Tensor) -> Tensor:
