@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fervt_lib import FERVT_Compact_Weights
+from fervt_lib import FERVT_Compact_Weights, export
 from fervt_lib.cli import main
 from fervt_lib.data import EXPRESSIONS, load
 from fervt_lib.evaluation import predict
@@ -42,7 +42,9 @@ def test_an_exported_model_takes_batches_of_any_size(how, preset):
                 torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
 
-def test_fervt_export_writes_probabilities_and_how_to_get_them(tmp_path, capsys):
+def test_fervt_export_writes_probabilities_and_how_to_get_them(tmp_path, capsys, monkeypatch):
+    traced, program = [], export._program  # both files are of one model, and tracing it takes most of the time
+    monkeypatch.setattr(export, "_program", lambda *how: (traced or traced.append(program(*how)) or traced)[0])
     faces = load("drawn", "test", count=24)
     x, model = face_transforms(48)(faces.images).numpy(), fervt_compact(weights="drawn")
     wanted, answers, sizes = predict(model, faces, mirror=False), {}, {}
