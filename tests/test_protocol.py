@@ -175,4 +175,4 @@ def test_framing_scores_the_same_found_faces_at_every_margin(few):
     assert list(facts["accuracy"]) == ["as it is", *map(str, protocol.MARGINS)]
     whole = {name: value * facts["found"] for name, value in facts["accuracy"].items()}
     assert all(hits == pytest.approx(round(hits), abs=0.01) for hits in whole.values())
-    assert facts["accuracy"]["as it is"] > facts["accuracy"]["0.7"]
+    assert len(set(facts["accuracy"].values())) > 2  # how a face is cut matters

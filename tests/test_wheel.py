@@ -58,6 +58,6 @@ def test_the_installed_wheel_works_outside_the_clone(tmp_path):
     paths, classes, logits, accuracy, card = json.loads(answers)
     below = [*(target / name for name in PACKAGES), tmp_path / "data" / "ferplus", tmp_path / "data" / "results"]
     assert paths == [str(path) for path in below]
-    assert logits == classes and accuracy == {"majority": 0.8874, "argmax": 0.8455}
+    assert logits == classes and accuracy == {"majority": 0.8858, "argmax": 0.8449}
     assert card == (ROOT / "fervt_lib" / "weights" / "README.md").read_text(encoding="utf-8")
     assert [command for command in ("data", "train", "evaluate", "ablate", "card") if command not in usage] == []
