@@ -115,8 +115,13 @@ def paired_variants(runs: pd.DataFrame, first: str, second: str, labels: Tensor)
     Args:
         runs: of one preset and number of epochs, see `read_runs`.
         labels: `(n,)`, the right answers to the test faces.
+
+    Raises:
+        CheckpointError: they have no seed in common.
     """
     answers = runs.pivot(index="seed", columns="variant", values="answers")[[first, second]].dropna()
+    if answers.empty:
+        raise CheckpointError(f"{first} and {second} have no seed in common: train both with `fervt ablate`")
     return paired(answers[first].tolist(), answers[second].tolist(), labels) | {"seeds": answers.index.tolist()}
 
 

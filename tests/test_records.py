@@ -89,6 +89,8 @@ def test_only_seeds_that_both_variants_have_are_compared():
     runs = pd.DataFrame(rows, columns=["variant", "seed", "answers"])
     apart = paired_variants(runs, "reference", "bare_cnn", torch.tensor([0, 1]))
     assert apart["seeds"] == [1] and apart["only"] == [(0, 1)] and apart["points"] == -50
+    with pytest.raises(CheckpointError, match="no seed in common"):
+        paired_variants(runs, "bare_cnn", "no_low_level", torch.tensor([0, 1]))
 
 
 def test_mcnemar_is_the_binomial_test():
