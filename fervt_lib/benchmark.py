@@ -23,7 +23,7 @@ from .engine import Engine, to_model_input
 from .model import PRESETS
 from .training import Recipe, choose_precision
 
-STEPS = {"cpu": 3, "cuda": 10, "mps": 5}  # bursts of which the median is taken; half of them go before
+STEPS = {"cpu": 3, "cuda": 5, "mps": 5}  # bursts of which the median is taken; half of them go before
 BURST = {"cpu": 1, "cuda": 10, "mps": 5}  # steps between two waits for the device, so that Python may run ahead
 BATCHES = {
     "cpu": {"compact": 32, "tiny": 32, "paper": 2, "wide": 8},
