@@ -30,6 +30,7 @@ python -c "from fervt_lib.data import load; [load('ferplus', split) for split in
 # With the service on, the runs share the GPU at the same time rather than in turns.
 if [ "$parts" != check ] && command -v nvidia-cuda-mps-control > /dev/null; then
     nvidia-cuda-mps-control -d && trap 'echo quit | nvidia-cuda-mps-control' EXIT
+    timeout 30 python -c "import torch; torch.ones(1).cuda()" || { echo quit | nvidia-cuda-mps-control; trap - EXIT; }
 fi
 
 # A command under the time that is left, with its output in OUT/NAME.txt; not begun where SECONDS_NEEDED are not left.
