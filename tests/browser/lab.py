@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 import nbformat
-from live import PICTURES, Live
+from live import EXECUTE, PICTURES, Live
 from playwright.sync_api import Browser, Page, TimeoutError
 
 AT_ONCE = 4  # notebooks that run side by side
@@ -26,8 +26,6 @@ NO_NEWS = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": T
 # awake, they make training ten times slower on a busy machine.
 ENVIRONMENT = {"FERVT_DATA": "no-real-faces", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 ALL_THREADS = f"import torch; torch.set_num_threads({os.cpu_count()})"
-QUIETLY = """code => jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute(
-    {code, silent: true, store_history: false}).done.then(() => null)"""
 
 # Notebook 04 trains for a sixth of its steps here, where pages and pictures are tested; nbval runs it whole.
 SHORTER = {"in range(6)]).view": "in range(1)]).view", "> 0.6, scores": "> 0.15, scores"}
@@ -90,7 +88,7 @@ class Notebook:
             self.wait(LOADED, seconds=60)
 
     def use_all_threads(self) -> None:
-        self.page.evaluate(QUIETLY, ALL_THREADS)
+        self.page.evaluate(EXECUTE, ALL_THREADS)
 
     def close(self) -> None:
         """Ends its kernel and takes it out of the page."""

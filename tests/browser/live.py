@@ -35,6 +35,22 @@ SETTLE = """async picture => {
     for (let frames = 0; picture.toBlob && frames < 2; frames++) await new Promise(requestAnimationFrame);
     return picture.fervt.drawn.splice(0).at(-1);
 }"""
+# A fixed piece of work of the kernel, of the kinds that a picture takes: a convolution, and a JPEG.
+PREPARE = """
+import io as _io, torch as _torch
+from PIL import Image as _Image
+_noise = _torch.randint(0, 256, (480, 640, 3), dtype=_torch.uint8, generator=_torch.Generator().manual_seed(0)).numpy()
+_maps, _kernels = _torch.ones(1, 64, 48, 48), _torch.ones(64, 64, 3, 3)
+"""
+WORK = """
+_Image.fromarray(_noise).save(_io.BytesIO(), "jpeg", quality=95)
+_torch.conv2d(_maps, _kernels)
+"""
+EXECUTE = """async code => {
+    const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel, start = performance.now();
+    await kernel.requestExecute({code, silent: true, store_history: false}).done;
+    return performance.now() - start;
+}"""
 POSITION = "e => e.selectedIndex ?? (e.type == 'range' ? +e.value : +e.checked)"
 PUT = """(e, at) => {
     e.localName == "select" ? e.selectedIndex = at : e.type == "range" ? e.value = at : e.checked = at;
@@ -81,6 +97,7 @@ class Live:
 
     def __post_init__(self) -> None:
         self.image.evaluate(WATCH)
+        self.page.evaluate(EXECUTE, PREPARE)
         self.box = self.image.evaluate_handle("picture => picture.closest('.fervt')").as_element()
         self.is_canvas = self.image.evaluate("picture => picture.localName") == "canvas"
         handles = self.box.query_selector_all("input, select")
@@ -91,6 +108,10 @@ class Live:
         """Waits until all is drawn that was asked for. Returns the milliseconds from the last key press to its picture;
         None when there was no new picture since the last time."""
         return self.image.evaluate(SETTLE)
+
+    def echo(self) -> float:
+        """Milliseconds from asking the kernel for a fixed piece of work to its answer: how slow the machine is now."""
+        return self.page.evaluate(EXECUTE, WORK)
 
     def picture(self) -> bytes:
         """What is drawn, as PNG."""

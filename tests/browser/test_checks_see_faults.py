@@ -19,7 +19,7 @@ def bar(size, idle=0):
     return np.uint8(255 * (np.indices((100, 100, 3))[0] < size))
 
 def slow(size):
-    end = time.thread_time() + 0.12  # of the processor's time: on a busy machine it lasts longer, as all work does
+    end = time.thread_time() + 0.25  # of the processor's time: on a busy machine it lasts longer, as all work does
     while time.thread_time() < end:
         pass
     return bar(size)
