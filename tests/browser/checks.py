@@ -12,8 +12,8 @@ from PIL import Image
 from playwright.sync_api import Page
 
 # Milliseconds from key press to new picture: drawn by Python, by Python after the compact model has run again, and by
-# the browser. They are the goals where the kernel does the work of `Live.echo` in ECHO milliseconds; on a slower or busy
-# machine they grow by as much. What misses its goal is in the table, and by more than a quarter it is a fault.
+# the browser. They are the goals where the kernel does the work of `Live.echo` in ECHO milliseconds; on a slower or
+# busy machine they grow by as much. The table shows what misses its goal; a miss by more than a quarter is a fault.
 LIMIT, MODEL_LIMIT, CANVAS_LIMIT, ECHO, ROOM = 50, 100, 16, 20, 1.25
 WANTED, FEWEST = 5, 5  # pictures, for a median
 ERROR_WORDS = ("Error displaying widget", "Click to show javascript error", "Javascript Error", "Loading widget...")
