@@ -5,7 +5,7 @@
 #           ablation  every variant at 40 epochs with five seeds; first the four that answer the question, at full size
 #           paper     the paper's preset at 224², whole and without its low-level part
 #   FACES   the packed faces with unpack.py, or already ferplus/
-#   WHEELS  what the machine lacks: pip download -d WHEELS --no-deps tyro …
+#   WHEELS  what the machine lacks: pip download -d WHEELS --no-deps tyro docstring-parser typeguard
 #   OUT     gets the records, which data/results takes as they are, and weights
 # Several parts run side by side, and JOBS runs of each (default 4): one small model leaves most of a GPU idle.
 # A part goes on where the visit before stopped: bring what it left in OUT back into data/results, weights into OUT.
@@ -74,7 +74,7 @@ ablated() { # PRESET SECONDS_NEEDED SEEDS NAMES OPTIONS…: one run a call, so t
 weights() {
     local seed teachers student
     for seed in 0 1 2; do
-        pooled trained "wide-$seed" 150 --preset wide --augmentation strong --epochs 50 --peak-lr 1.5e-3 --seed "$seed"
+        pooled trained "wide-$seed" 250 --preset wide --epochs 50 --peak-lr 1.5e-3 --seed "$seed"
     done
     wait
     teachers=("$out"/wide-[0-2].safetensors)
@@ -99,7 +99,7 @@ ablation() {
 paper() { EPOCHS="${EPOCHS:-20}" ablated paper 200 0 "reference no_low_level" --batch-size 128; }
 
 check() {
-    timed test-gpu 60 python -m pytest -q tests/gpu -p no:cacheprovider
+    timed test-gpu 60 python -m pytest -q tests/gpu -p no:cacheprovider -k "not speeds" # which the next line measures
     timed benchmark 60 python -m fervt_lib benchmark --out "$out/benchmark-gpu.json"
 }
 
