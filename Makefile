@@ -9,9 +9,8 @@ DRAWN_ONLY = FERVT_DATA=no-real-faces
 # Two test processes side by side, a core each: threads of one would only wait for those of the other.
 ONE_THREAD = OMP_NUM_THREADS=1
 SIDE_BY_SIDE = -n 2 --dist loadfile
-LIBRARY_FIRST = $(addprefix tests/,notebooks/test_widgets.py test_training.py notebooks/test_again.py test_export.py \
+LIBRARY_FIRST = $(addprefix tests/,browser/test_site.py notebooks/test_widgets.py test_training.py notebooks/test_again.py test_export.py \
 	notebooks/test_own_photo.py)
-LONGEST_FIRST = tests/browser/test_site.py notebooks/04_gpu_training.ipynb notebooks/05_captum_attribution.ipynb notebooks/A2*
 # The environment counts as made when this stamp is newer than the list of dependencies and names this folder:
 # that of a clone that was moved still points to the old place.
 STAMP = .venv/.installed
@@ -47,10 +46,8 @@ test: $(STAMP)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/python scripts/notebooks.py --check-form
-	$(ONE_THREAD) .venv/bin/python -m pytest $(LIBRARY_FIRST) tests --ignore=tests/browser --ignore=tests/gpu $(SIDE_BY_SIDE) \
-		--no-loadscope-reorder -rs $(LIBRARY_ARGS)
-	$(DRAWN_ONLY) $(ONE_THREAD) .venv/bin/python -m pytest $(SIDE_BY_SIDE) --no-loadscope-reorder --nbval \
-		--nbval-current-env --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=900 $(LONGEST_FIRST) notebooks
+	$(ONE_THREAD) .venv/bin/python -m pytest $(LIBRARY_FIRST) tests --ignore-glob='tests/browser/test_[!s]*' \
+		--ignore=tests/gpu $(SIDE_BY_SIDE) --no-loadscope-reorder -rs $(LIBRARY_ARGS)
 	$(DRAWN_ONLY) .venv/bin/python -m pytest tests/browser --ignore=tests/browser/test_site.py -rs $(BROWSER_ARGS)
 
 site: $(STAMP)

@@ -91,22 +91,25 @@ def form_faults(path: Path) -> list[str]:
 
 
 def run_faults(path: Path) -> list[str]:
-    """Run the notebook in memory and tell which cells now give something else; pictures are not compared."""
-    stored = nbformat.read(path, as_version=4)
-    fresh = normalise(run(stored, path.parent))
+    """Run the notebook in memory and tell what is wrong with the stored file."""
+    return form_faults(path) + output_faults(path, run(nbformat.read(path, as_version=4), path.parent))
+
+
+def output_faults(path: Path, fresh: NotebookNode) -> list[str]:
+    """Which cells of the stored file have other outputs than those of a run; pictures are not compared."""
+    stored, fresh = nbformat.read(path, as_version=4), normalise(fresh)
     pairs = enumerate(zip(stored.cells, fresh.cells, strict=True))
-    return form_faults(path) + [
-        f"cell {index} gives other outputs than the stored" for index, (old, new) in pairs if _text(old) != _text(new)
-    ]
+    return [f"cell {i} gives other outputs than the stored" for i, (old, new) in pairs if _text(old) != _text(new)]
 
 
-def _text(cell: NotebookNode) -> NotebookNode:
-    """The cell with every picture replaced by a mark that one is there."""
-    cell = copy.deepcopy(cell)
-    for output in cell.get("outputs", []):
+def _text(cell: NotebookNode) -> list[NotebookNode]:
+    """The cell's outputs with every picture replaced by a mark that one is there."""
+    outputs = copy.deepcopy(cell.get("outputs", []))
+    for output in outputs:
         if "image/png" in output.get("data", {}):
             output.data["image/png"] = "picture"
-    return cell
+            output.data.pop("text/html", None)  # in JupyterLab the picture once more, with its words
+    return outputs
 
 
 def store(path: Path) -> list[str]:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from lab import AT_ONCE, Lab, Notebook, start_lab
+from lab import AT_ONCE, NOTEBOOKS, Lab, Notebook, start_lab
 from playwright.sync_api import Browser, Error, sync_playwright
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-NAMES = sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb"))  # an appendix has nothing that moves
+NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 GROUPS = [NAMES[i : i + AT_ONCE] for i in range(0, len(NAMES), AT_ONCE)]
 SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # No sandbox: it does not start for root. The rest keeps the browser off the network and the screen.

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,8 @@ import nbformat
 from live import EXECUTE, PICTURES, Live
 from playwright.sync_api import Browser, Page, TimeoutError
 
-AT_ONCE = 4  # notebooks that run side by side
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+AT_ONCE = 5  # notebooks that run side by side
 HANGS = 900  # seconds: what takes longer will not come, however busy the machine is
 COMMAND = "-m jupyterlab --no-browser --allow-root --expose-app-in-browser --ServerApp.ip=127.0.0.1"
 COMMAND += " --JupyterNotebookApp.expose_app_in_browser=True"
@@ -26,9 +26,6 @@ NO_NEWS = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": T
 # awake, they make training ten times slower on a busy machine.
 ENVIRONMENT = {"FERVT_DATA": "no-real-faces", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 ALL_THREADS = f"import torch; torch.set_num_threads({os.cpu_count()})"
-
-# Notebook 04 trains for a sixth of its steps here, where pages and pictures are tested; nbval runs it whole.
-SHORTER = {"in range(6)]).view": "in range(1)]).view", "> 0.6, scores": "> 0.15, scores"}
 
 # `jupyterapp` is JupyterLab's own object: it knows cells that are scrolled out of sight, too.
 CODE = """[...jupyterapp.shell.currentWidget.content.widgets].filter(
@@ -42,6 +39,7 @@ CLOSE = """async () => {
 }"""
 FORGET = f"{CODE}.forEach(cell => cell.model.executionCount = null)"  # a count then means that the cell was run here
 BUSY = f"{CODE}.some(cell => cell.model.executionState == 'running')"
+CONTENT = "jupyterapp.shell.currentWidget.content.model.toJSON()"
 IDLE = "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'"
 LOADED = """![...document.querySelectorAll(".jp-OutputArea-output")].some(e => e.textContent == "Loading widget...")
     && [...document.querySelectorAll(".fervt-view img")].every(image => image.complete)"""
@@ -87,6 +85,10 @@ class Notebook:
         with contextlib.suppress(TimeoutError):  # a widget that never loads is for the checks to tell
             self.wait(LOADED, seconds=60)
 
+    def content(self) -> nbformat.NotebookNode:
+        """The notebook as JupyterLab would save it now."""
+        return nbformat.from_dict(self.page.evaluate(CONTENT))
+
     def use_all_threads(self) -> None:
         self.page.evaluate(EXECUTE, ALL_THREADS)
 
@@ -129,31 +131,11 @@ class Lab:
         page.close()
 
 
-def _end_after_last_picture(path: Path) -> None:
-    """What comes after it is run by nbval, and takes a minute of two cores here."""
-    notebook = nbformat.read(path, 4)
-    moving = [
-        i for i, cell in enumerate(notebook.cells) if re.search(r"^(LivePicture|AttentionToy)\(", cell.source, re.M)
-    ]
-    if moving:
-        notebook.cells = notebook.cells[: moving[-1] + 1]
-        nbformat.write(notebook, path)
-
-
 @contextlib.contextmanager
 def start_lab(browser: Browser, notebooks: Path, scratch: Path, log: Path) -> Iterator[Lab]:
-    """A server on loopback, with a token, on a copy of the notebooks up to their last live pictures; none of the user's
-    settings reach it."""
+    """A server on loopback, with a token, on a copy of the notebooks; none of the user's settings reach it."""
     folder = scratch / "notebooks"
     shutil.copytree(notebooks, folder, ignore=shutil.ignore_patterns(".*"))
-    for path in folder.glob("*.ipynb"):
-        _end_after_last_picture(path)
-    for path in folder.glob("04_*.ipynb"):
-        text = path.read_text(encoding="utf-8")
-        for whole, part in SHORTER.items():
-            assert whole in text, f"{path.name} has no {whole!r}"
-            text = text.replace(whole, part)
-        path.write_text(text, encoding="utf-8")
     startup = scratch / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name("contrast.py"), startup)

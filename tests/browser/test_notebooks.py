@@ -1,9 +1,12 @@
 """Notebooks in a real JupyterLab and a real browser: they run, and their live pictures do what the reader asks."""
 
+import runpy
 from pathlib import Path
 
 from checks import control_faults, in_place, mouse_faults, page_faults
-from lab import Lab, Notebook
+from lab import NOTEBOOKS, Lab, Notebook
+
+output_faults = runpy.run_path(str(NOTEBOOKS.parent / "scripts" / "notebooks.py"))["output_faults"]
 
 # After these controls the compact model has to run again. All others only draw.
 RUNS_MODEL = {
@@ -23,6 +26,18 @@ def test_all_cells_run_and_all_pictures_show(notebooks: list[Notebook], artefact
         for live in notebook.lives:
             live.box.screenshot(path=artefacts / f"{live.name.replace(' ', '-')}.png")
     assert [fault for notebook in notebooks for fault in page_faults(notebook)] == []
+
+
+def test_outputs_are_the_stored_ones(notebooks: list[Notebook]):
+    fresh = {NOTEBOOKS / f"{notebook.name}.ipynb": notebook.content() for notebook in notebooks}
+    assert {path.stem: faults for path, content in fresh.items() if (faults := output_faults(path, content))} == {}
+
+
+def test_an_output_that_differs_is_seen(notebooks: list[Notebook]):
+    content = notebooks[0].content()
+    cell = next(cell for cell in content.cells if any("text" in output for output in cell.get("outputs", [])))
+    cell.outputs[0].text = "another"
+    assert output_faults(NOTEBOOKS / f"{notebooks[0].name}.ipynb", content) != []
 
 
 def test_every_control_draws_new_pictures_in_time(notebooks: list[Notebook], latencies: list[dict]):
