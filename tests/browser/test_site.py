@@ -30,7 +30,7 @@ def site(tmp_path_factory) -> Path:
         patch.setenv("FERVT_DATA", "no-real-faces")
         patch.setattr(data, "load", lambda *which, **how: load(*which, **how | _few(how)))
         script = runpy.run_path(str(ROOT / "scripts" / "website.py"))
-        script["states"].__globals__["MOST"] = 60
+        script["states"].__globals__["MOST"] = 24
         script["build"](folder, sorted(script["NOTEBOOKS"].glob("*.ipynb")))
     return folder
 
