@@ -18,7 +18,7 @@ done
 deadline=$((SECONDS + ${LIMIT:-500}))
 mkdir -p "$out" && touch "$out/.begun"
 python -c "import tyro" 2> /dev/null || python -m pip install --quiet --no-index --find-links "$wheels" tyro
-# its commands are named there, and setuptools of 77 or newer writes it
+# the names of the library's commands; setuptools 77 or newer writes them
 [ -d fervt_lib.egg-info ] || python setup.py --quiet egg_info
 if [ ! -d "$faces/ferplus" ]; then
     python "$faces/unpack.py" /tmp/faces "$faces" /tmp

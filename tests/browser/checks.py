@@ -91,7 +91,7 @@ def control_faults(live: Live, rows: list[dict], runs_model: set[str]) -> Iterat
         if row["presses"] < FEWEST:
             yield f"{live.name}: {control.label!r} drew only {row['presses']} new pictures"
         elif row["median"] > ROOM * row["limit"]:
-            yield f"{live.name}: {control.label!r} takes {row['median']} ms, far more than {row['limit']}"
+            yield f"{live.name}: {control.label!r} takes {row['median']} ms, more than a quarter above {row['limit']}"
         control.move("first")
         first = live.picture()
         control.move("last")
