@@ -119,7 +119,7 @@ ABLATIONS = {
     "bare_cnn": Variant("no attention, fusion or transformer: the bare CNN", change=bare_cnn),
     "level_tokens": Variant("level tokens: one per pyramid level (3), not per cell (54)", change=level_tokens),
     "hard_labels": Variant("the winning label as the target, not the votes", recipe={"targets": "hard"}),
-    "all_votes": Variant("trained on ambiguous faces too (argmax), votes as cast", recipe={"protocol": "argmax"}),
+    "all_votes": Variant("trained on contested faces too (argmax), votes as cast", recipe={"protocol": "argmax"}),
 }
 FAULTS = {
     "scrambled_map": Variant("2 · scrambled map: its rows cycle through the grid", change=faults.scrambled_map),

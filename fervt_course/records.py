@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fervt_lib.disk import CheckpointError, project_folder, read_json
+from fervt_lib.disk import CheckpointError, FervtError, project_folder, read_json
 from fervt_lib.training import read_recipe
 
 RESULTS = project_folder() / "data" / "results"
@@ -94,9 +94,15 @@ def paired(first: list[str], second: list[str], labels: Tensor, draws: int = 200
 
     Returns:
         `points`: the mean difference of accuracy; `low` and `high`: its 95 % interval, by a bootstrap over faces and
-        seeds; and, seed by seed, `only`: how many faces only the first and only the second got right, and `mcnemar`:
-        the chance of a split at least as uneven if both were equally good.
+        seeds, which with one seed knows nothing of the luck of training; and, seed by seed, `only`: how many faces only
+        the first and only the second got right, and `mcnemar`: the chance of a split at least as uneven if both were
+        equally good.
+
+    Raises:
+        FervtError: the two have not the same number of runs.
     """
+    if len(first) != len(second):
+        raise FervtError(f"{len(first)} and {len(second)} runs: give one of each model for every seed")
     one, other = (torch.tensor([[int(digit) for digit in run] for run in runs]) == labels for runs in (first, second))
     apart = one.float() - other.float()  # (seeds, n)
     generator = torch.Generator().manual_seed(0)
