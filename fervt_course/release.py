@@ -6,7 +6,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 from tyro.conf import Positional
 
 from fervt_lib.data import EXPRESSIONS, load
@@ -57,6 +56,8 @@ def ship(run: Positional[Path], name: Positional[str]) -> None:
 
 def judge(weights: Path, dataset: str) -> dict:
     """What a run's fp16 weights score on the test split, without and with a temperature fitted on validation faces."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix  # here for the reason in `score`
+
     model, test, validation = load_weights(weights), load(dataset, "test"), load(dataset, "validation")
     scores = evaluate(model, dataset=dataset, temperature=1.0)
     probabilities, known = (predict(model, faces, calibrated=False) for faces in (test, validation))

@@ -8,12 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Subset
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multiclass_f1_score,
-    multiclass_recall,
-)
 from torchvision.transforms.v2.functional import horizontal_flip
 from tqdm.auto import tqdm
 
@@ -87,19 +81,21 @@ def score(probabilities: Tensor, labels: Tensor) -> dict:
         `faces`, and rounded to 4 digits: `accuracy`, `macro_f1` and `recall` (by expression) over the expressions that
         occur, `ece` (expected calibration error, 15 bins).
     """
+    from torchmetrics.functional import classification as metrics  # here, since it imports SciPy, which takes seconds
+
     classes = len(EXPRESSIONS)
     if probabilities.shape != (len(labels), classes) or not probabilities.isfinite().all():
         raise FervtError(
             f"probabilities {tuple(probabilities.shape)} of {len(labels)} faces: give finite (n, {classes})"
         )
     present = labels.bincount(minlength=classes) > 0
-    recall = multiclass_recall(probabilities, labels, classes, average="none")
-    f1 = multiclass_f1_score(probabilities, labels, classes, average="none")
+    recall = metrics.multiclass_recall(probabilities, labels, classes, average="none")
+    f1 = metrics.multiclass_f1_score(probabilities, labels, classes, average="none")
     return {
         "faces": len(labels),
-        "accuracy": _rounded(multiclass_accuracy(probabilities, labels, classes, average="micro")),
+        "accuracy": _rounded(metrics.multiclass_accuracy(probabilities, labels, classes, average="micro")),
         "macro_f1": _rounded(f1[present].mean()),
-        "ece": _rounded(multiclass_calibration_error(probabilities, labels, classes)),
+        "ece": _rounded(metrics.multiclass_calibration_error(probabilities, labels, classes)),
         "recall": {name: _rounded(recall[i]) for i, name in enumerate(EXPRESSIONS) if present[i]},
     }
 
