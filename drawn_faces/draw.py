@@ -13,11 +13,11 @@ from .face import face_shapes
 from .people import COUNTS, PEOPLE, SPLITS, Person, Shot
 from .picture import fill_masks, take_picture
 
-LEAST = {"count": 1, "size": 24, "seed": 0, "frames": 1}  # below 24 pixels a brow is thinner than one
+LEAST = {"count": 1, "size": 24, "seed": 0, "frames": 1}  # below 24 pixels, a brow is less than a pixel thick
 
 
 class DrawnFaces(NamedTuple):
-    """`n` faces and the truth about them."""
+    """`n` faces and their ground truth."""
 
     images: np.ndarray
     """`(n, size, size, channels)` uint8: 1 channel (gray) or 3 (red, green, blue)."""
@@ -26,9 +26,9 @@ class DrawnFaces(NamedTuple):
     people: np.ndarray
     """`(n,)` int64: who is drawn. No person is in two splits."""
     units: np.ndarray
-    """`(n, n_units)` bool: the action units at work, in the order of `ACTION_UNITS`."""
+    """`(n, n_units)` bool: the active action units, in the order of `ACTION_UNITS`."""
     masks: np.ndarray
-    """`(n, n_units, size, size)` bool: what each unit at work changes, hidden parts too. Empty for the other units."""
+    """`(n, n_units, size, size)` bool: what each active unit changes, even where hidden. Empty for other units."""
 
 
 def draw_faces(
@@ -42,21 +42,21 @@ def draw_faces(
     without: int | None = None,
     frames: int = 1,
 ) -> DrawnFaces:
-    """Draw one split. Face i is the same whatever `count` is, and its label is i mod 8.
+    """Draw one split. Face i does not depend on `count`, and its label is i mod 8.
 
     Args:
         split: "train", "validation" or "test".
         count: how many faces to draw. None means 4,000 for train and 800 for validation and test.
         size: height and width in pixels, at least 24.
         color: draw 3 channels (red, green, blue) instead of 1.
-        seed: another seed gives other people and other pictures.
-        expression: give every face this expression and leave all else as it is: person, pose, light and noise. With
+        seed: a different seed gives different people and different pictures.
+        expression: give every face this expression and keep everything else: person, pose, light and noise. With
             "neutral" you get each face's neutral twin; the difference between the two shows what the units do.
-        without: an action unit that is switched off in every face; all else stays as it is. What a model answers to the
-            face and to this twin tells what the unit is worth to it.
-        frames: with more than 1, draw posed sequences like those of CK+. Faces with the same k = i // frames are one
-            sequence: one person, pose and light. From frame to frame the expression grows, the head moves by a hair,
-            and the noise is new. The last frame is face k of frames=1; the label is k mod 8.
+        without: an action unit to switch off in every face; everything else stays the same. Compare a model's answers
+            for a face and for this twin to see how much the unit matters to the model.
+        frames: if above 1, draw posed sequences like those of CK+. Faces with the same k = i // frames form one
+            sequence: one person, pose and light. From frame to frame, the expression grows, the head moves slightly,
+            and the noise is new. The last frame equals face k with frames=1; the label is k mod 8.
 
     Raises:
         ValueError: the split, the expression or the unit does not exist, or a number is too small.
@@ -100,7 +100,7 @@ def _draw_face(
 ) -> int:
     """Fill `image` `(size, size, channels)` and `masks` `(n_units, size, size)`; return who is drawn.
 
-    `key` (seed, split, number in the split) fixes all random draws; `to_apex` counts the frames to the last, strongest.
+    `key` (seed, split, number in the split) fixes all random draws; `to_apex`: frames to the last, strongest one.
     """
     rng = np.random.default_rng(key)
     seed, split, _ = key

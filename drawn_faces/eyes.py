@@ -55,7 +55,7 @@ def brow(person: Person, pull: Pulls, side: int) -> list[Shape]:
 
 
 def _forehead(person: Person, pull: Pulls, side: int, base: float) -> list[Shape]:
-    """Creases across the forehead (1 in the middle, 2 at the side) and upright ones between the brows (4)."""
+    """Creases across the forehead (AU 1 in the middle, AU 2 at the side) and upright ones between the brows (AU 4)."""
     shapes, x, skin = [], person.eye_x, person.skin
     for y in (base - 0.17, base - 0.25):
         shapes += crease(curve((0, y - 0.01), (x - 0.06, y), (0, -0.01), side), skin, 0.6 * pull[1], 0.022)

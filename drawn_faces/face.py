@@ -1,4 +1,4 @@
-"""The face, back to front: hair, head, nose, cheeks, and what covers them. Eyes and mouth have files of their own."""
+"""The face, back to front: hair, head, nose, cheeks, and what covers them. Eyes and mouth have their own files."""
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def _nose(person: Person, pull: Pulls) -> list[Shape]:
 
 
 def _cheek(person: Person, pull: Pulls, side: int) -> list[Shape]:
-    """The fold beside the nose (9, 12), the dimple (14), and the crease below the corner of the mouth (15)."""
+    """The fold beside the nose (AU 9, 12), the dimple (AU 14), and the crease below the corner of the mouth (AU 15)."""
     skin, x, y, top = person.skin, person.mouth_w, person.mouth_y, (person.nose_w + 0.05, person.nose_y - 0.02)
     fold = curve(top, (x + 0.11, y - 0.1 * pull[12]), (0.05, -0.02), side)
     dimple = curve((x + 0.14, y - 0.18), (x + 0.14, y + 0.03), (0.05, 0), side)
@@ -94,7 +94,7 @@ def _fringe(person: Person) -> list[Shape]:
 
 
 def _cover(person: Person, shot: Shot) -> list[Shape]:
-    """What hides a part of the face: nothing in most shots."""
+    """Whatever hides part of the face; in most shots, nothing."""
     covers = {"glasses": _glasses, "fingers": _fingers, "strand": _strand}
     return covers[shot.cover](person, *shot.cover_at) if shot.cover else []
 

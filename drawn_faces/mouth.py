@@ -22,9 +22,9 @@ def mouth(person: Person, strengths: Strengths, parted: float) -> list[Shape]:
 
 
 def _lips(person: Person, strengths: Strengths, parted: float) -> tuple[np.ndarray, ...]:
-    """`(21,)` x from left to right, and over it the y of the four edges of the lips, from top to bottom."""
+    """`(21,)` x from left to right, and for each x the y of the four edges of the lips, from top to bottom."""
     (left, left_down), (right, right_down) = (_corner(person, strengths[side]) for side in SIDES)
-    pull = {unit: min(strengths[side][unit] for side in SIDES) for unit in ACTION_UNITS}  # what moves the middle
+    pull = {unit: min(strengths[side][unit] for side in SIDES) for unit in ACTION_UNITS}  # the pull both sides share
     middle = person.mouth_y + 0.04 * pull[12] - 0.05 * pull[15] - 0.02 * pull[9]
     line = middle + np.where(ACROSS < 0, left_down, right_down) * ACROSS**2
     gap = 0.32 * pull[26] * (1 - 0.5 * pull[20]) + 0.15 * pull[12] * parted + 0.09 * pull[16]

@@ -29,7 +29,7 @@ class Person:
         self.lip = u(0.04, 0.065)  # the thickness of the upper lip
         self.hairline = u(-0.74, -0.64)
         self.skin = rng.choice(SKINS) + u(-8, 8, 3)
-        # With fair hair over the darkest skins the brows would be lighter than the face.
+        # With fair hair on the darkest skins, the brows would be lighter than the face.
         hair = rng.choice(HAIRS if self.skin[0] > 170 else HAIRS[:2])
         self.hair_style = str(rng.choice(("short", "long", "bald", "parted"), p=(0.35, 0.3, 0.1, 0.25)))
         self.hair = hair + u(-8, 8, 3)
@@ -43,12 +43,12 @@ class Shot:
     def __init__(self, rng: np.random.Generator):
         u = rng.uniform
         self.intensity = u(0.5, 1.0)  # of the expression
-        self.jitter = u(0.85, 1.15, len(ACTION_UNITS))  # factors of the intensity
-        self.side = SIDES[rng.integers(2)]  # of contempt
+        self.jitter = u(0.85, 1.15, len(ACTION_UNITS))  # one factor of the intensity per unit
+        self.side = SIDES[rng.integers(2)]  # the side that shows contempt
         self.parted = max(0.0, u(-0.6, 1.0))  # 0-1, how far a smile shows the teeth
         self.gaze = u(-0.25, 0.25)
         self.turn = np.clip(rng.normal(0, 0.08), -0.22, 0.22)  # radians, in the plane of the picture
-        self.yaw = u(-0.3, 0.3)  # radians, about the vertical
+        self.yaw = u(-0.3, 0.3)  # radians, about the vertical axis
         self.scale = u(0.9, 1.08)
         self.shift = u(-0.07, 0.07, 2)
         self.light = np.array((u(-0.7, 0.7), u(-0.7, 0.1), 1.0))  # direction toward the lamp, z toward the viewer
@@ -60,12 +60,12 @@ class Shot:
         self.cover_at = u(0, 1, 3)
 
     def go_back(self, frames: int, rng: np.random.Generator) -> None:
-        """Become an earlier frame of the sequence: a weaker expression, the head moved by a hair."""
+        """Become an earlier frame of the sequence: a weaker expression, with the head moved slightly."""
         self.intensity *= 0.93**frames
         self.shift += rng.normal(0, 0.004, 2)
 
     def strengths(self, expression: str, without: int | None = None) -> Strengths:
-        """How strongly each unit pulls on each side of the face; 0 where it is not at work or switched off."""
+        """How strongly each unit pulls on each side of the face; 0 if it is not active or switched off."""
         pulls = dict(zip(ACTION_UNITS, np.minimum(self.intensity * self.jitter, 1).tolist(), strict=True))
         at_work = {side: [unit for unit in UNITS_OF[expression] if unit != without] for side in SIDES}
         if expression == "contempt":

@@ -47,7 +47,7 @@ def _paint(shapes: list[Shape], person: Person, shot: Shot, size: int) -> Image.
 
 
 def _shading(person: Person, shot: Shot, size: int) -> np.ndarray:
-    """`(size, size)` float32 around 1: how much light falls on the head, taken as an egg."""
+    """`(size, size)` float32 around 1: how much light falls on the head, modeled as an egg."""
     steps = ((np.arange(size, dtype=np.float32) + 0.5) / size - 0.5) / (ZOOM * shot.scale)
     x = (steps - shot.shift[0])[None, :] / (person.width * 1.15)
     y = (steps - shot.shift[1])[:, None] / 1.2
@@ -57,7 +57,7 @@ def _shading(person: Person, shot: Shot, size: int) -> np.ndarray:
 
 
 def fill_masks(masks: np.ndarray, person: Person, strengths: Strengths, shot: Shot) -> None:
-    """Draw the regions of the units at work into `masks` `(n_units, size, size)` bool."""
+    """Draw the regions of the active units into `masks` `(n_units, size, size)` bool."""
     size = masks.shape[-1]
     for mask, unit in zip(masks, ACTION_UNITS, strict=True):
         canvas = Image.new("1", (size, size))

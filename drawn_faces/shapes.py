@@ -44,5 +44,5 @@ def mix(a: Color, b: Color, share: float) -> Color:
 
 
 def crease(line: Points, skin: Color, strength: float, width: float = 0.028) -> list[Shape]:
-    """A crease in the skin, darker the stronger its unit pulls; none below a tenth."""
+    """A crease in the skin, darker as its unit pulls harder; none up to a strength of 0.1."""
     return [(stroke(line, width), mix(skin, skin * 0.45, strength))] if strength > 0.1 else []

@@ -1,1 +1,1 @@
-"""What the notebooks need beyond the library: checks of exercises, faults, ablation, protocols, records, releases."""
+"""What the notebooks need beyond the library: exercise checks, faults, ablations, protocols, records, releases."""

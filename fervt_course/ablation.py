@@ -1,4 +1,4 @@
-"""What each part of FER-VT and each fault is worth: all variants trained at one budget, see `fervt ablate --help`."""
+"""Measure what each part of FER-VT gains and each fault costs, all variants on one budget: `fervt ablate --help`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,15 +24,15 @@ BUDGET = Recipe(preset="tiny", epochs=3, batch_size=64)
 
 @dataclass(frozen=True)
 class Variant:
-    """One change to a sound FER-VT; all else, the random weights of untouched parts too, stays as it is.
+    """One change to a sound FER-VT. Everything else stays the same, even the random weights of untouched parts.
 
     Attributes:
         says: the change in words.
-        against: the variant it is compared with.
-        change: what is done to the model.
-        recipe: fields of the recipe that differ.
-        augment: changes to the training faces.
-        build: makes the model where a preset does not.
+        against: the baseline we compare it with.
+        change: applies the change to a model.
+        recipe: the recipe fields that differ.
+        augment: augmentation of the training faces.
+        build: builds the model if it does not come from a preset.
     """
 
     says: str
@@ -44,34 +44,34 @@ class Variant:
 
 
 class EqualWeights(nn.Module):
-    """Stands for grid-wise attention that finds all regions alike: the attended image is the image."""
+    """Replaces grid-wise attention with equal weights for all regions: the attended image is the image itself."""
 
     def __init__(self, grid: int):
         super().__init__()
         self.grid = grid
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`(b, c, H, W)` to itself and the weights `(b, G, c)`, each 1/G."""
+        """Return `(b, c, H, W)` unchanged, and weights `(b, G, c)` that are all 1/G."""
         return x, x.new_full((len(x), self.grid**2, x.shape[1]), 1 / self.grid**2)
 
 
 class ImageAlone(nn.Module):
-    """Stands for a fusion that leaves the image as it is."""
+    """Replaces the fusion and returns the image unchanged."""
 
     def forward(self, image: Tensor, attended: Tensor) -> Tensor:
         return image
 
 
 class MeanOfLastMap(nn.Module):
-    """Stands for tokens: what a CNN without a transformer reads."""
+    """Replaces the tokens with what a CNN without a transformer would read."""
 
     def forward(self, pyramid: Pyramid) -> Tensor:
-        """Three maps to the mean of the last one, `(b, c)`."""
+        """Take three maps and return the mean of the last one, `(b, c)`."""
         return pyramid[-1].mean(dim=(2, 3))
 
 
 class LinearHead(nn.Module):
-    """Stands for the transformer: a linear layer that attends to nothing."""
+    """Replaces the transformer with a linear layer that attends to nothing."""
 
     def __init__(self, channels: int, classes: int):
         super().__init__()
@@ -153,7 +153,7 @@ def grid_of_3(model: FERVT) -> FERVT:
     return model
 
 
-SETTINGS = {  # where grid-wise attention may be worth something else: each has a partner with equal weights
+SETTINGS = {  # settings where grid-wise attention might matter more or less; each has an equal-weights partner
     "level_equal": Variant(
         "level tokens, equal weights", "level_tokens", change=lambda model: equal_weights(level_tokens(model))
     ),
@@ -181,20 +181,20 @@ BASELINES = {name: variant.against for name, variant in VARIANTS.items()}
 
 
 def make(name: str, preset: str = "tiny") -> FERVT:
-    """A model of variant `name` before training."""
+    """Build an untrained model of variant `name`."""
     variant = VARIANTS[name]
     return variant.change((variant.build or PRESETS[preset])())
 
 
 def run(name: str, budget: Recipe, runs: Path, results: Path = RESULTS) -> dict:
-    """Train variant `name`, score it once on the test split (majority, mirror-averaged), write and return the facts.
+    """Train variant `name` and score it once on the test split (majority, mirror-averaged). Write and return the facts.
 
     Args:
-        budget: the recipe that all variants share; the variant changes its own fields of it.
-        runs: folder for checkpoints; a run goes on from there.
+        budget: the recipe that all variants share; each variant overrides only its own fields.
+        runs: folder for checkpoints; an interrupted run resumes from there.
 
     Raises:
-        CheckpointError: the record of the run is there already, but of another recipe.
+        CheckpointError: a record of this run already exists, but for a different recipe.
     """
     variant = VARIANTS[name]
     recipe = replace(budget, variant=name, **variant.recipe)
@@ -202,7 +202,7 @@ def run(name: str, budget: Recipe, runs: Path, results: Path = RESULTS) -> dict:
     written = results / f"{folder.name}.json"
     if written.is_file():
         facts = read_record(written)
-        # a shipped run was trained as the preset itself; its record says which variant that is
+        # a shipped run was trained as the plain preset; only its record names the variant
         check_same_recipe(written, facts["recipe"] | {"variant": name}, recipe)
         return facts
     model = train(recipe, folder, build=lambda: make(name, budget.preset), augment=variant.augment)
@@ -212,14 +212,14 @@ def run(name: str, budget: Recipe, runs: Path, results: Path = RESULTS) -> dict:
         "parameters": sum(p.numel() for p in model.parameters()),
         "mirror": True,
         "test": {test.protocol: score(probabilities, test.labels)},
-        "answers": "".join(map(str, probabilities.argmax(dim=1).tolist())),  # a digit a face, to compare runs in pairs
+        "answers": "".join(map(str, probabilities.argmax(dim=1).tolist())),  # one digit per face, for paired tests
     }
     write_json(written, facts)
     return facts
 
 
 def report(preset: str, epochs: int, results: Path = RESULTS) -> str:
-    """What each variant gained or lost at a budget, as lines a person reads."""
+    """Report what each variant gained or lost on a budget, as readable text."""
     runs = read_runs(results)
     runs = runs[(runs["preset"] == preset) & (runs["epochs"] == epochs)]
     gains, tested = compare(runs, BASELINES), compare(runs, BASELINES, "test")
@@ -236,17 +236,17 @@ def ablate(
     batch_size: int = BUDGET.batch_size,
     runs: Path = Path("runs/ablation"),
 ) -> None:
-    """Train FER-VT without one part, or with one fault, each at the same small budget, and compare.
+    """Train FER-VT without one part or with one fault, each on the same small budget, and compare.
 
-    Without a variant all that need no download are trained (hours on a CPU). Each run leaves one JSON file in
-    data/results and is not made again while that is there. ImageNet's weights need a network and a GPU:
+    If you name no variant, all that need no download are trained (hours on a CPU). Each run writes one JSON file to
+    data/results and is skipped while that file exists. ImageNet's weights need a network connection and a GPU:
     fervt ablate pretrained wiped pretrained_unnormalised --preset paper --epochs 10
 
     Args:
-        variants: names of variants
-        seeds: one run each
+        variants: names of the variants to train
+        seeds: one run per seed
         preset: the size of the model
-        epochs: of each run
+        epochs: epochs per run
         batch_size: faces per step
         runs: folder for checkpoints; a run resumes from there
     """
@@ -259,7 +259,7 @@ def ablate(
     for name, seed in wanted:
         try:
             run(name, replace(budget, seed=seed), runs)
-        except (FervtError, RuntimeError, OSError) as error:  # the others are worth training
+        except (FervtError, RuntimeError, OSError) as error:  # keep training the others
             failures.append(f"{name}, seed {seed}: {error}")
     if len(failures) < len(wanted):
         print(report(preset, epochs))

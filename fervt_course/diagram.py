@@ -1,4 +1,4 @@
-"""The model as one picture, and where in it a notebook is."""
+"""A diagram of the model, and a strip that shows which parts a notebook is about."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,17 +16,17 @@ STAGES = {
     "transformer": "3 layers\nof 6 heads",
     "answer": "8 logits",
 }
-"""The parts of the compact model in the order in which a face meets them, and the shape that each of them hands on."""
+"""The parts of the compact model in the order a face passes through them, and the shape of each part's output."""
 PARTS = tuple(name.replace("\n", " ") for name in STAGES)
 HERE, THERE, LINE = "#e66100", "#dfe7ee", "#555555"
 
 
 def show_model(pictures: dict[str, np.ndarray] | None = None, *, alt: str) -> None:
-    """Show the parts of the model from left to right, each with the shape of what it hands on.
+    """Show the parts of the model from left to right, each with the shape of its output.
 
     Args:
-        pictures: one for each part, by what it shows: square `(h, w, 3)` uint8, shown above it.
-        alt: what there is to see, in words.
+        pictures: one for each part, keyed by its title: square `(h, w, 3)` uint8, shown above the part.
+        alt: a description of the diagram.
     """
     top = 1.62 if pictures else 0.9
     _, axis = plt.subplots(figsize=(12, 12 * (top + (1.15 if pictures else 0.95)) / len(STAGES)))
@@ -45,7 +45,7 @@ def show_model(pictures: dict[str, np.ndarray] | None = None, *, alt: str) -> No
 
 
 def you_are_here(*parts: str) -> None:
-    """Show the model as a narrow strip in which some parts are marked: those that a notebook takes apart."""
+    """Show the model as a narrow strip and mark the parts that a notebook takes apart."""
     if unknown := set(parts) - set(PARTS):
         raise ValueError(f"{', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
     _, axis = plt.subplots(figsize=(10, 0.6))
@@ -56,7 +56,7 @@ def you_are_here(*parts: str) -> None:
 
 
 def _row(axis: Axes, marked: set[str], size: float, height: float) -> None:
-    """A box for each part, and arrows between them."""
+    """Draw a box for each part, with arrows between them."""
     for x, name in enumerate(STAGES):
         colour = HERE if name in marked else THERE
         box = FancyBboxPatch(

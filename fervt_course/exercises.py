@@ -1,4 +1,4 @@
-"""What surrounds an exercise: its solution's output stays folded, and what a reader has solved is remembered."""
+"""Support for the exercises: fold the output of solutions, and remember what a reader has solved."""
 
 import html
 import json
@@ -10,17 +10,17 @@ from pathlib import Path
 from fervt_lib.disk import FervtError, write_json
 
 SOLUTION = "# Solution"  # the first line of a solution's cell
-SOLVED = Path(".solved.json")  # beside the notebooks, in the folder that their kernels work in
+SOLVED = Path(".solved.json")  # next to the notebooks, in their kernels' working directory
 WHERE = re.compile(r"Notebook (\w\d), exercise (\d)")  # in a check's docstring
 
 
 def fold_solutions() -> None:
-    """From now on, put what a solution's cell prints below a line that opens when it is clicked.
+    """From now on, fold whatever a solution cell prints under a line that opens with a click.
 
-    JupyterLab itself unfolds the outputs of every cell that it runs.
+    We do this ourselves because JupyterLab unfolds the output of every cell it runs.
     """
     try:
-        from IPython import get_ipython  # here, since the commands do without it
+        from IPython import get_ipython  # here, because the commands work without it
         from IPython.utils.capture import capture_output
     except ImportError:
         return
@@ -46,17 +46,17 @@ def fold_solutions() -> None:
 
 
 def remember(check: str, answer: object) -> None:
-    """Note that a reader's own answer is right; a solution's is not noted, nor one outside of JupyterLab."""
+    """Remember that a reader solved an exercise. Solutions, and answers outside JupyterLab, do not count."""
     if "JPY_SESSION_NAME" in os.environ and "solution" not in getattr(answer, "__name__", ""):
-        with suppress(OSError, FervtError):  # a folder that may not be written to is no reason to refuse an answer
+        with suppress(OSError, FervtError):  # a read-only folder is no reason to reject an answer
             write_json(SOLVED, sorted({*_solved(), check}))
 
 
 def progress(checks: object) -> str:
-    """Which exercises are solved, a line for each notebook.
+    """Show which exercises are solved, one line per notebook.
 
     Args:
-        checks: the module of all checks; their docstrings say where each belongs.
+        checks: the module with all checks; each docstring says where its exercise is.
     """
     solved, rows = _solved(), {}
     for name in checks.__all__:
@@ -74,5 +74,5 @@ def _solved() -> list[str]:
         return []
     try:
         return json.loads(SOLVED.read_text(encoding="utf-8"))
-    except ValueError:  # damaged: begin anew
+    except ValueError:  # damaged: start over
         return []

@@ -1,8 +1,8 @@
-"""FAULTS of the unofficial FER-VT, built again one by one so that notebook 06 can show them and measure their cost.
+"""FAULTS of the unofficial FER-VT, rebuilt one by one so that notebook 06 can show them and measure their cost.
 
-Nothing here is part of the model. Each fault takes a sound FER-VT, spoils one thing in it and returns it; the numbers
-are those of the notebook's table. We wrote them ourselves after reading that code (ZBigFish/FER-VT, commit d33f204;
-`model/FERVT.py` if no other file is named). Where our model differs too much, the docstring says what we did instead.
+Nothing here is part of the model. Each function takes a sound FER-VT, breaks one thing in it and returns it; the fault
+numbers match the notebook's table. We wrote them ourselves after reading that code (ZBigFish/FER-VT, commit d33f204;
+`model/FERVT.py` unless we name another file). Where our model differs too much, the docstring says what we did instead.
 """
 
 from dataclasses import asdict, dataclass
@@ -29,32 +29,32 @@ FIXED_SCALE = 56  # the width of a region of a 224² face cut 4×4
 
 
 def survivors(loaded: dict[str, Tensor], now: dict[str, Tensor]) -> list[str]:
-    """The names of the tensors in a state dict that are still as they were loaded."""
+    """The names of the tensors in a state dict that still have their loaded values."""
     return [name for name in loaded if torch.equal(loaded[name], now[name])]
 
 
 def swap(old: nn.Module, new: nn.Module) -> nn.Module:
-    """A new module with the weights of an old one that has the same parameters."""
+    """Copy the weights of an old module into a new one with the same parameters, and return it."""
     new.load_state_dict(old.state_dict())
     return new.train(old.training)
 
 
 class ScrambledAttention(GridWiseAttention):
-    """Fault 2: the map has its region axis between the two pixel axes and is viewed as an image."""
+    """Fault 2: the region axis sits between the two pixel axes when the map is viewed as an image."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As the sound one, but pixel row r is given the weights of grid row r mod n."""
+        """Like the sound one, but pixel row r gets the weights of grid row r mod n."""
         weights = super().forward(x)[1]
         return x * self.gain * scrambled_weights_to_map(weights, self.grid, x.shape[-2:]), weights
 
 
 def scrambled_weights_to_map(weights: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
-    """Weights `(b, G, c)` to a map `(b, c, H, W)` whose rows cycle through the grid rows: `(h n)` for `(n h)`."""
+    """Turn weights `(b, G, c)` into a map `(b, c, H, W)` whose rows cycle through the grid: `(h n)`, not `(n h)`."""
     return repeat(weights, "b (n m) c -> b c (h n) (m w)", n=grid, h=size[0] // grid, w=size[1] // grid)
 
 
 class DenseSplit(nn.Module):
-    """Fault 4: a dense convolution where a region should only be cut out, before the extractor.
+    """Fault 4: before the extractor, a dense convolution where regions should only be cut out.
 
     Every pixel and channel of a region becomes a sum over all of them: (c·h·w)² weights, 88.5 million at 224² and 4×4.
     """
@@ -66,19 +66,19 @@ class DenseSplit(nn.Module):
         self.mix = nn.Conv2d(values, values, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(b, c, H, W)` to the same shape, each region mixed within itself."""
+        """Mix each region within itself; `(b, c, H, W)` keeps its shape."""
         regions = rearrange(x, "b c (n h) (m w) -> b (c h w) n m", n=self.grid, m=self.grid)
         h = x.shape[-2] // self.grid
         return rearrange(self.mix(regions), "b (c h w) n m -> b c (n h) (m w)", c=x.shape[1], h=h)
 
 
 class SharedFusion(Fusion):
-    """Fault 5: image and attended image pass the same convolution, then each its own BatchNorm; the
-    attended image's convolution never sees a pixel.
+    """Fault 5: image and attended image go through the same convolution, then each through its own BatchNorm; the
+    attended image's own convolution never sees a pixel.
     """
 
     def forward(self, image: Tensor, attended: Tensor) -> Tensor:
-        """Two images `(b, c, H, W)` to one of the same shape, values in (0, 1)."""
+        """Fuse two images `(b, c, H, W)` into one of the same shape with values in (0, 1)."""
         conv, *_ = self.image
         _, norm, activation = self.attended
         x = self.image(image) + activation(norm(conv(attended)))
@@ -87,7 +87,7 @@ class SharedFusion(Fusion):
 
 
 class UnnormalisedBackbone(nn.Module):
-    """Fault 6: the backbone gets the sigmoid's values as they are. It takes ImageNet's normalisation back."""
+    """Fault 6: the backbone gets the sigmoid's raw values. We undo ImageNet's normalization to get there."""
 
     def __init__(self, backbone: nn.Module):
         super().__init__()
@@ -96,7 +96,7 @@ class UnnormalisedBackbone(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Pyramid:
-        """Normalised faces `(b, 3, H, W)` to the maps that the backbone makes of the faces not normalised."""
+        """Take normalized faces `(b, 3, H, W)`; return the backbone's maps of the faces without normalization."""
         return self.backbone(x * self.std + self.mean)
 
 
@@ -114,7 +114,7 @@ class FixedScaleAttention(GridWiseAttention):
     """Fault 14, first half: the scores are divided by 56, not by the root of a region's width w."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As the sound one, but with a flatter softmax."""
+        """Like the sound one, but with a flatter softmax."""
         width = x.shape[-1] // self.grid
         features = self.extract(x) * (width**0.5 / FIXED_SCALE) ** 0.5  # F Fᵀ / √w becomes F Fᵀ / 56
         weights = region_weights(features, self.grid)
@@ -122,14 +122,14 @@ class FixedScaleAttention(GridWiseAttention):
 
 
 class DroppedAttention(MultiHeadAttention):
-    """Fault 14, second half (`model/transformer.py`): dropout acts on the attention that is returned and pictured."""
+    """Fault 14, second half (`model/transformer.py`): dropout changes the attention that we return and plot."""
 
     def __init__(self, dim: int, heads: int, drop: float = 0.1):
         super().__init__(dim, heads)
         self.dropout = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens `(b, t, dim)` to tokens and weights `(b, heads, t, t)` that in training no longer sum to 1."""
+        """Tokens `(b, t, dim)` to tokens and weights `(b, heads, t, t)`, which no longer sum to 1 during training."""
         q, k, v = rearrange(self.qkv(x), "b t (three heads d) -> three b heads t d", three=3, heads=self.heads)
         weights = self.dropout((q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1))  # (b, heads, query, key)
         return self.out(rearrange(weights.to(v.dtype) @ v, "b heads t d -> b t (heads d)")), weights
@@ -140,23 +140,23 @@ class DroppedAttention(MultiHeadAttention):
 
 @dataclass(frozen=True)
 class UpsideDown(Augment):
-    """Fault 11 (`dataset/generate_training_data.py`): of seven faces two are upside down, one is turned by up to ±90°.
+    """Fault 11 (`dataset/generate_training_data.py`): of seven faces, two are upside down and one turns by up to ±90°.
 
-    There an original and six changed copies lie on disk (option 1); we draw the same shares anew in every epoch.
+    That code writes an original and six changed copies to disk (option 1); we draw the same shares anew every epoch.
     """
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """uint8 `(b, c, h, w)` to changed float32 in [0, 1] of the same shape."""
+        """Augment uint8 `(b, c, h, w)`; return float32 in [0, 1] of the same shape."""
         share = torch.rand(len(images), generator=generator).to(images.device)
         on_head, turned = share < 2 / 7, share >= 6 / 7
         changed = super().__call__(torch.where(on_head[:, None, None, None], vertical_flip(images), images), generator)
-        if turned.any():  # there is nothing to resample in an empty batch
+        if turned.any():  # an empty batch has nothing to resample
             changed[turned] = Augment(**asdict(self) | {"degrees": 90.0})(images[turned], generator)
         return changed
 
 
 def wiped(model: FERVT) -> FERVT:
-    """Fault 1: the loaded backbone is initialised again. BatchNorm's running statistics stay as they were loaded."""
+    """Fault 1: initialize the loaded backbone a second time. BatchNorm's running statistics stay as loaded."""
     for part in model.backbone.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_uniform_(part.weight)
@@ -173,7 +173,7 @@ def scrambled_map(model: FERVT) -> FERVT:
 
 
 def dark_attention(model: FERVT) -> FERVT:
-    """Fault 3: the weights average 1/G, so the attended image is G times darker than the image it is added to."""
+    """Fault 3: the weights average 1/G, so the attended image is G times darker than the image we add it to."""
     model.grid_attention.gain = 1
     return model
 

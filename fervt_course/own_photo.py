@@ -1,4 +1,4 @@
-"""A reader's own photo in a notebook: a file, or the camera. It stays in the memory of the kernel's machine."""
+"""Use your own photo in a notebook, from a file or the camera. It stays in the memory of the kernel's machine."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,28 +12,28 @@ from fervt_lib.disk import FervtError
 from fervt_lib.photo import LEAST, Photo, annotate, read_picture, recognise
 from fervt_lib.widgets import to_jpeg, to_png
 
-LONGEST, SHOWN = 2400, 1200  # pixels along the longer side of what is kept, and of what is shown
+LONGEST, SHOWN = 2400, 1200  # longer side in pixels of the picture we keep, and of the one we show
 NEXT = "Now click the cell below this picture, and choose Run → Run Selected Cell and All Below."
 
 
 class Taken(NamedTuple):
-    """A picture, and whether it is a reader's own: then nothing of it is to be stored with the notebook."""
+    """A picture, and whether it is a reader's own; if so, we store nothing of it with the notebook."""
 
     pixels: np.ndarray
     mine: bool
 
 
 class OwnPhoto(anywidget.AnyWidget):
-    """A picture to start with, and the means to put another in its place.
+    """A widget that shows a starting picture and lets the reader replace it.
 
-    Messages of the browser may be answered while a cell runs. So take both parts of `taken` at once, and use those.
+    The widget may handle browser messages while a cell runs, so read both parts of `taken` at once and use those.
 
     Attributes:
-        taken: the picture now, `(h, w)` or `(h, w, 3)` uint8, upright, and whether a reader gave it.
+        taken: the current picture, `(h, w)` or `(h, w, 3)` uint8, upright, and whether it came from the reader.
 
     Args:
-        start: the picture that is there, `(h, w, 3)` uint8.
-        name: what it is called: "the astronaut".
+        start: the picture to start with, `(h, w, 3)` uint8.
+        name: its name in the alt text, such as "the astronaut".
     """
 
     _esm = Path(__file__).with_name("own_photo.js")
@@ -49,15 +49,15 @@ class OwnPhoto(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def _receive(self, _widget, content: dict, buffers: list) -> None:
-        """A photo from the browser, or the wish for the first picture; no trait ever holds the file."""
+        """Take a photo from the browser, or go back to the first picture; no trait ever holds the file."""
         try:
             self._take(bytes(buffers[0]) if content["give"] == "photo" else self.start)
         except FervtError as error:
-            self.words = f"This photo cannot be used: {error}. The picture before is still in place."
-        except Exception as error:  # such as a lack of memory: the reader must hear of it
-            self.words = f"This photo cannot be used ({type(error).__name__}). The picture before is still in place."
+            self.words = f"This photo cannot be used: {error}. The previous picture is still in place."
+        except Exception as error:  # out of memory, for example: tell the reader
+            self.words = f"This photo cannot be used ({type(error).__name__}). The previous picture is still in place."
         finally:
-            self.send({"done": True})  # also where the words are those of the last attempt
+            self.send({"done": True})  # even if the words are the same as last time
 
     def _take(self, given: bytes | np.ndarray) -> None:
         mine = given is not self.start
@@ -72,7 +72,7 @@ class OwnPhoto(anywidget.AnyWidget):
             self.words = " ".join(filter(None, [_said(photo), note and f"This is {note}.", NEXT * mine]))
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
-        """The widget, and for notebooks that were not run a still of the first picture; never of a reader's own."""
+        """The widget, plus a still of the first picture for notebooks that were not run; never of a reader's photo."""
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         if self.taken.mine:
             return data | {"text/plain": "A photo of your own."}, metadata
@@ -81,7 +81,7 @@ class OwnPhoto(anywidget.AnyWidget):
 
 
 def _smaller(pixels: np.ndarray) -> np.ndarray:
-    """At most LONGEST pixels along the longer side, where the other does not become too short for a face."""
+    """Shrink the longer side to at most LONGEST pixels, unless the other gets too short for a face."""
     height, width = pixels.shape[:2]
     scale = max(LONGEST / max(height, width), LEAST / min(height, width))
     size = round(scale * width), round(scale * height)
@@ -89,7 +89,7 @@ def _smaller(pixels: np.ndarray) -> np.ndarray:
 
 
 def _shown(pixels: np.ndarray, photo: Photo) -> np.ndarray:
-    """The picture with its answers, `(h, w, 3)` uint8, as large as a page has room for."""
+    """The picture with its answers, `(h, w, 3)` uint8, small enough for a page."""
     image = annotate(pixels, photo)
     image.thumbnail((SHOWN, SHOWN))
     return np.asarray(image)

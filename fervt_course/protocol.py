@@ -1,4 +1,4 @@
-"""What the protocol alone is worth, in points, and what explanations are worth; see `fervt protocol --help`."""
+"""Measure what the protocol alone is worth, in points, and how good explanations are: `fervt protocol --help`."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -24,35 +24,35 @@ from fervt_lib.training import Recipe, train
 
 from .records import RESULTS
 
-# As in the unofficial `train.py`: no warm-up, no averaged weights, the best epoch kept. Its rate of 1e-3 goes down to a
-# fifth along 100 epochs, so it hardly moves in the first ten.
+# As in the unofficial `train.py`: no warmup, no averaged weights, keep the best epoch. Its learning rate of 1e-3 decays
+# to a fifth over 100 epochs, so it hardly changes in the first ten.
 BEST_OF_EPOCHS = Recipe(
     preset="tiny", epochs=10, batch_size=64, schedule="constant", peak_lr=1e-3, ema_decay=0.0, rare_share=0.0
 )
 MARGINS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
 SEQUENCES, FRAMES = 320, 3
 FEW_FACES = Recipe(dataset="drawn", preset="tiny", epochs=40, batch_size=64)
-# Changed versions lie on the disk, as other pipelines make them: training itself changes nothing any more.
+# The changed versions play the part of files on disk, as in other pipelines: training itself augments nothing.
 FACES, VERSIONS, STILL = 4000, 4, Augment(0, 0, 0, 0, 0, 0, 0)
 ON_DISK = Recipe(preset="tiny", epochs=12, batch_size=64, targets="hard", rare_share=0.0)
 
 
 def split_by_image(n: int, share: float, generator: torch.Generator) -> Tensor:
-    """`(n,)` bool: a share of the images, drawn one by one, for the test."""
+    """Draw a share of the images one by one for the test, `(n,)` bool."""
     chosen = torch.zeros(n, dtype=torch.bool)
     chosen[torch.randperm(n, generator=generator)[: round(share * n)]] = True
     return chosen
 
 
 def split_by_subject(subjects: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """`(n,)` bool: all images of a share of the subjects `(n,)`, for the test."""
+    """Draw a share of the subjects `(n,)` for the test, with all their images, `(n,)` bool."""
     people = subjects.unique()
     chosen = people[split_by_image(len(people), share, generator)]
     return torch.isin(subjects, chosen)
 
 
 def share_with_siblings(groups: Tensor, test: Tensor) -> float:
-    """The share of the test images that have an image of their own group (sequence or subject) in training.
+    """The share of test images whose group (sequence or subject) also has an image in training.
 
     groups: `(n,)`, the group of each image; test: `(n,)` bool.
     """
@@ -60,15 +60,15 @@ def share_with_siblings(groups: Tensor, test: Tensor) -> float:
 
 
 def weights() -> dict:
-    """Validation scores of the shipped FER+ weights, also without the faces that are pixel for pixel a training face,
-    and of the test faces how many each protocol counts per expression and how many are such copies.
+    """Validation scores of the shipped FER+ weights, with and without exact pixel copies of training faces, and for
+    each protocol the number of test faces per expression and the number of such copies among them.
 
-    The model is not shown the test pictures: the scores on them stand in the file beside the weights.
+    The model does not see the test pictures here: its scores on them come from the JSON file next to the weights.
     """
     model = load_weights(FERVT_Compact_Weights.FERPLUS.path)
     facts = {"test": FERVT_Compact_Weights.FERPLUS.meta["test"], "test_mirror": True, "test_faces": {}}
     facts |= {"test_copies": {}, "validation": {}}
-    train = load("ferplus", "train", protocol="argmax")  # all faces that the weights have seen
+    train = load("ferplus", "train", protocol="argmax")  # all faces the weights were trained on
     for protocol in PROTOCOLS:
         test = load("ferplus", "test", protocol=protocol)
         counts = test.labels.bincount(minlength=8).tolist()
@@ -86,9 +86,9 @@ def weights() -> dict:
 
 
 def epochs(runs: Path, recipe: Recipe = BEST_OF_EPOCHS) -> dict:
-    """Accuracy after every epoch on validation and on test faces: the one place that looks at the latter so often."""
+    """Validation and test accuracy after every epoch: the only place that looks at test faces this often."""
     folder = runs / "protocol-epochs"
-    if folder.exists():  # a resumed run would be scored from its middle on only
+    if folder.exists():  # a resumed run would lack the scores of its first epochs
         raise CheckpointError(f"{folder} holds this run or a part of it: delete the folder and start again")
     sets = {split: load("ferplus", split) for split in ("validation", "test")}
     history = []
@@ -102,7 +102,7 @@ def epochs(runs: Path, recipe: Recipe = BEST_OF_EPOCHS) -> dict:
 
 
 def subjects(runs: Path, recipe: Recipe = FEW_FACES, seeds: int = 6) -> dict:
-    """Test accuracy of one recipe on drawn sequences, a tenth of them held out by image and by subject."""
+    """Test accuracy of one recipe on drawn sequences, with a tenth held out by image and by subject."""
     faces = load("drawn", "train", count=SEQUENCES * FRAMES, frames=FRAMES)
     sequence, found = faces.rows // FRAMES, []
     for seed in range(seeds):
@@ -118,16 +118,16 @@ def subjects(runs: Path, recipe: Recipe = FEW_FACES, seeds: int = 6) -> dict:
 
 
 def _held_out(faces: Faces, test: Tensor, recipe: Recipe, folder: Path, augment: Augment | None = None) -> dict:
-    """Train on all faces but the test, `(n,)` bool, and score that, face alone."""
+    """Train on all faces outside the test, `(n,)` bool, and score the test faces, face alone."""
     held_out = faces.take(test)
     model = train(recipe, folder, faces.take(~test), held_out, augment=augment)
     return score(predict(model, held_out, mirror=False), held_out.labels)
 
 
 def copies(runs: Path, recipe: Recipe = ON_DISK, seeds: int = 2) -> dict:
-    """Test accuracy where faces are split after they were augmented, and before: the same faces, changes and recipe.
+    """Test accuracy when we split faces after and before augmentation, with the same faces, changes and recipe.
 
-    A fifth of the changed versions is held out, drawn version by version or face by face.
+    We hold out a fifth of the changed versions, drawn version by version or face by face.
     """
     whole, found = load("ferplus", "train"), []
     for seed in range(seeds):
@@ -145,11 +145,11 @@ def copies(runs: Path, recipe: Recipe = ON_DISK, seeds: int = 2) -> dict:
     return {"recipe": asdict(recipe), "faces": len(face), "versions": VERSIONS, "mirror": False, "runs": found}
 
 
-# --- what faces and raters allow ----------------------------------------------------------------------------------
+# --- limits set by faces and raters -------------------------------------------------------------------------------
 
 
 def rater_hits(raw_votes: Tensor, protocol: str) -> Tensor:
-    """How many raters of each face agree with the label that the other raters give it by a protocol's rule, `(n,)`.
+    """How many raters of each face agree with the label that a protocol gives it from the other raters, `(n,)`.
 
     raw_votes: `(n, 10)`. A rater who says *unknown* or *not a face* agrees with no label.
     """
@@ -163,9 +163,9 @@ def rater_hits(raw_votes: Tensor, protocol: str) -> Tensor:
 
 
 def ceiling() -> dict:
-    """What a human scores on FER+'s test faces: one rater against the others; and the shipped answers beside it.
+    """What a human scores on FER+'s test faces, one rater against the others, next to the shipped model's answers.
 
-    `by_agreement` has groups of *majority* faces by the share of the votes that the label got.
+    `by_agreement` groups *majority* faces by the share of votes for their label.
     """
     facts = {name: _human(load("ferplus", "test", protocol=name), name) for name in PROTOCOLS}
     faces, (answers, _) = load("ferplus", "test"), read_safetensors(RESULTS / "ferplus-answers.safetensors")
@@ -186,7 +186,7 @@ def ceiling() -> dict:
 
 
 def _human(faces: Faces, protocol: str) -> dict:
-    """How often one rater agrees with the others: of all votes, and of those for one of the eight expressions."""
+    """How often one rater agrees with the others, over all votes and over votes for one of the eight expressions."""
     hits, votes = rater_hits(faces.raw_votes, protocol).sum(), faces.raw_votes
     named = _share(hits / votes[:, : len(EXPRESSIONS)].sum())
     return {"faces": len(faces), "rater": _share(hits / votes.sum()), "rater_who_names_an_expression": named}
@@ -197,7 +197,7 @@ def _share(value: Tensor | float) -> float:
 
 
 def _resized(images: Tensor, side: int) -> Tensor:
-    """The middle of side² pixels (more than there are: the border goes on) as a face of the old size."""
+    """Crop the middle side² pixels (repeating the border if there are too few) and resize them to the old size."""
     n = images.shape[-1]
     more = max(0, (side - n + 1) // 2)
     padded = F.pad(images.float(), [more] * 4, mode="replicate")
@@ -216,10 +216,10 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def changes(weights: Path = FERVT_Compact_Weights.FERPLUS.path) -> dict:
-    """Scores on FER+'s *majority* validation faces, changed as other cameras and face finders would change them.
+    """Scores on FER+'s *majority* validation faces, changed the way other cameras and detectors would change them.
 
-    Mirror-averaged. `by_agreement` splits the plain faces by the share of the votes that the label got; `uniform prior`
-    expects all expressions alike.
+    Mirror-averaged. `by_agreement` groups the plain faces by the share of votes for their label; `uniform prior`
+    expects all expressions equally often.
     """
     model, faces = load_weights(weights), load("ferplus", "validation")
     facts = {"weights": weights.name, "changes": {}, "by_agreement": []}
@@ -237,9 +237,9 @@ def changes(weights: Path = FERVT_Compact_Weights.FERPLUS.path) -> dict:
 
 
 def framing(weights: Path = FERVT_Compact_Weights.FERPLUS.path) -> dict:
-    """Accuracy on FER+'s *majority* validation faces that are found and cut anew, by how wide they are cut.
+    """Accuracy on FER+'s *majority* validation faces that we detect and recrop, by the width of the crop.
 
-    Mirror-averaged. `1.0` is the frame that `recognise` takes. Beyond its border a face's picture repeats it.
+    Mirror-averaged. `1.0` is the frame that `recognise` uses. Beyond its border, a picture repeats its edge pixels.
     """
     model, faces = load_weights(weights), load("ferplus", "validation")
     found, cuts = [], {margin: [] for margin in MARGINS}
@@ -257,8 +257,8 @@ def framing(weights: Path = FERVT_Compact_Weights.FERPLUS.path) -> dict:
 
 
 def attribution(runs: Path) -> dict:
-    """Ways to explain a decision, scored on drawn faces: see `fervt_course.attribution`, which needs Captum."""
-    from .attribution import measure_all  # here, since no other command needs Captum
+    """Score ways to explain a decision on drawn faces: see `fervt_course.attribution`, which needs Captum."""
+    from .attribution import measure_all  # here, because no other command needs Captum
 
     return measure_all(runs / "attribution")
 
@@ -282,15 +282,16 @@ def protocol(
 ) -> None:
     """Measure what the protocol alone is worth, in points, and write data/results/protocol-*.json.
 
-    weights: the shipped weights under both FER+ protocols. epochs: the best epoch picked on the test split against
-    picked on validation. subjects: posed sequences split by image against by subject, on drawn faces. copies: faces
-    split after they were augmented against before. ceiling: what a human rater scores. changes: the shipped weights
-    on faces that are brighter, darker, larger, smaller or shifted. framing: the shipped weights on faces that were
-    found and cut anew, wider and narrower. attribution: ways to explain an answer, on drawn faces and three models.
+    weights: the shipped weights under both FER+ protocols. epochs: picking the best epoch on the test split versus
+    on validation. subjects: splitting posed sequences by image versus by subject, on drawn faces. copies: splitting
+    faces after versus before augmentation. ceiling: what a human rater scores. changes: the shipped weights on
+    faces that are stretched, equalized, darker, shifted, larger or smaller. framing: the shipped weights on faces
+    that we detect and recrop, wider and narrower. attribution: ways to explain an answer, on drawn faces and three
+    models.
 
     Args:
-        experiments: which; all of them without a name
-        runs: folder for checkpoints, to resume from
+        experiments: which experiments to run; without a name, all of them
+        runs: folder for checkpoints; a run resumes from there
     """
     for name in experiments:
         path = RESULTS / f"protocol-{name}.json"

@@ -1,4 +1,4 @@
-"""The records of runs in data/results, read and compared: notebook 06 and the model card take their numbers here."""
+"""Read and compare the records of runs in data/results, for notebook 06 and the model card."""
 
 import math
 from pathlib import Path
@@ -14,10 +14,10 @@ RESULTS = project_folder() / "data" / "results"
 
 
 def read_record(path: Path) -> dict | list:
-    """What a file in data/results holds; a run's recipe is in today's names, whenever it was written.
+    """Read a file in data/results; the recipe of a run always has today's field names, however old the file is.
 
     Raises:
-        CheckpointError: the file is not there or damaged; `data/results/README.md` says which command makes it.
+        CheckpointError: the file is missing or damaged; `data/results/README.md` names the command that makes it.
     """
     try:
         facts = read_json(path)
@@ -29,14 +29,14 @@ def read_record(path: Path) -> dict | list:
 
 
 def read_runs(results: Path = RESULTS) -> pd.DataFrame:
-    """The runs of all variants, a row each: variant, preset, epochs, seed, validation and test scores, minutes.
+    """The runs of all variants, one row per run: variant, preset, epochs, seed, validation and test scores, minutes.
 
-    `validation` is the accuracy after the last epoch (averaged weights, face alone); `test` and `macro_f1` are of the
-    one look at the test split (majority, mirror-averaged). Accuracies are in percent. `answers` has a digit for each
-    test face, the label that was answered; None for runs recorded before November 27, 2026.
+    `validation` is the accuracy after the last epoch (averaged weights, face alone); `test` and `macro_f1` come
+    from the single test on the test split (majority, mirror-averaged). Accuracies are in percent. `answers` has one
+    digit per test face, the label the model answered; it is None for runs recorded before November 27, 2026.
 
     Raises:
-        CheckpointError: no run is there, or a file is damaged; the message says what makes one.
+        CheckpointError: there is no run, or a file is damaged; the message names the command to run.
     """
     records = {path: read_record(path) for path in sorted(results.glob("*.json"))}
     rows = [_row(path, facts) for path, facts in records.items() if "variant" in facts]
@@ -47,7 +47,7 @@ def read_runs(results: Path = RESULTS) -> pd.DataFrame:
 
 def _row(path: Path, facts: dict) -> dict:
     if missing := {"recipe", "history", "test", "seconds"} - {name for name in facts if facts[name] not in ({}, [])}:
-        raise CheckpointError(f"{path}: a run without {', '.join(sorted(missing))}; delete it and make it again")
+        raise CheckpointError(f"{path}: this run lacks {', '.join(sorted(missing))}; delete the file and make it again")
     recipe = facts["recipe"]
     test = next(iter(facts["test"].values()))  # majority comes first
     return {
@@ -67,13 +67,13 @@ def compare(runs: pd.DataFrame, baselines: dict[str, str], score: str = "validat
     """What each variant gains over its baseline, in points, seed by seed.
 
     Args:
-        runs: of one preset and number of epochs, see `read_runs`.
-        baselines: the variant that each variant is compared with; it gives the order of the rows.
-        score: the column that is compared.
+        runs: runs of one preset and one number of epochs, see `read_runs`.
+        baselines: the baseline of each variant; its order is the order of the rows.
+        score: the column to compare.
 
     Returns:
-        A row per variant: `against`, `score` (mean over its seeds), `seeds` (that both have, 0 where the baseline is
-        not there), and of the differences `mean`, `low` and `high` (the least and the greatest; nan without seeds).
+        A row per variant: `against`, `score` (mean over its seeds), `seeds` (how many both have; 0 if the baseline is
+        missing), and the `mean`, `low` (smallest) and `high` (largest) of the differences (nan without seeds).
     """
     scores = runs.pivot(index="seed", columns="variant", values=score)
     rows = {}
@@ -86,20 +86,20 @@ def compare(runs: pd.DataFrame, baselines: dict[str, str], score: str = "validat
 
 
 def paired(first: list[str], second: list[str], labels: Tensor, draws: int = 2000) -> dict:
-    """How far two models lie apart on the same faces, each trained with the same seeds.
+    """How much two models differ on the same faces, trained with the same seeds.
 
     Args:
-        first, second: the answers of their runs, a digit a face, seed by seed.
+        first, second: the answers of their runs, one digit per face, seed by seed.
         labels: `(n,)`, the right answers.
 
     Returns:
-        `points`: the mean difference of accuracy; `low` and `high`: its 95 % interval, by a bootstrap over faces and
-        seeds, which with one seed knows nothing of the luck of training; and, seed by seed, `only`: how many faces only
-        the first and only the second got right, and `mcnemar`: the chance of a split at least as uneven if both were
+        `points`: the mean difference in accuracy; `low` and `high`: its 95 % interval from a bootstrap over faces and
+        seeds (with one seed it cannot account for the luck of training); and, seed by seed, `only`: how many faces only
+        the first and only the second got right, and `mcnemar`: how likely a split this uneven or worse is if both are
         equally good.
 
     Raises:
-        FervtError: the two have not the same number of runs.
+        FervtError: the two do not have the same number of runs.
     """
     if len(first) != len(second):
         raise FervtError(f"{len(first)} and {len(second)} runs: give one of each model for every seed")
@@ -116,11 +116,11 @@ def paired(first: list[str], second: list[str], labels: Tensor, draws: int = 200
 
 
 def paired_variants(runs: pd.DataFrame, first: str, second: str, labels: Tensor) -> dict:
-    """`paired` for two variants, over the `seeds` that both were trained with.
+    """`paired` for two variants, over the `seeds` that they share.
 
     Args:
-        runs: of one preset and number of epochs, see `read_runs`.
-        labels: `(n,)`, the right answers to the test faces.
+        runs: runs of one preset and one number of epochs, see `read_runs`.
+        labels: `(n,)`, the right answers for the test faces.
 
     Raises:
         CheckpointError: they have no seed in common.
@@ -132,16 +132,16 @@ def paired_variants(runs: pd.DataFrame, first: str, second: str, labels: Tensor)
 
 
 def _mcnemar(a: int, b: int) -> float:
-    """The exact two-sided test that a fair coin falls a times on one side and b times on the other."""
+    """The exact two-sided p-value for a fair coin that lands a times on one side and b times on the other."""
     return min(1.0, 2 * sum(math.comb(a + b, i) for i in range(min(a, b) + 1)) / 2 ** (a + b))
 
 
 def seed_deviation(runs: pd.DataFrame, score: str = "validation") -> float:
-    """Standard deviation between seeds of one variant, in points, pooled over all variants with two seeds or more.
+    """Standard deviation between seeds of a variant, in points, pooled over all variants with at least two seeds.
 
     Args:
-        runs: of one preset and number of epochs, see `read_runs`.
-        score: the column that is looked at.
+        runs: runs of one preset and one number of epochs, see `read_runs`.
+        score: the column to use.
     """
     seeds = runs.groupby("variant")[score]
     freedom = seeds.count() - 1

@@ -1,4 +1,4 @@
-"""Releases: `fervt ship` scores a finished run and files it, `fervt spread` repeats its recipe, `fervt card` tells."""
+"""Releases: `fervt ship` scores and stores a finished run, `fervt spread` repeats its recipe, `fervt card` reports."""
 
 import shutil
 from dataclasses import replace
@@ -18,32 +18,32 @@ from .records import RESULTS, read_record, read_runs
 
 FIRST = Recipe(epochs=4)  # the first two parts of the shipped recipe, shortened
 SECOND = Recipe(epochs=2, peak_lr=1e-3, protocol="argmax")
-FIRST_RUN, SECOND_RUN = "compact-reference-24-0", "compact-restart-32-0"  # the shipped run went on from them
-SPANS = ("accuracy", "macro_f1")  # scores that the card gives with an interval
-FEW = 30  # test faces below which the card marks a recall
+FIRST_RUN, SECOND_RUN = "compact-reference-24-0", "compact-restart-32-0"  # the shipped run started from these
+SPANS = ("accuracy", "macro_f1")  # the card gives these scores with an interval
+FEW = 30  # the card marks recalls based on fewer test faces
 
 
 # --- ship --------------------------------------------------------------------------------------------------------
 
 
 def ship(run: Positional[Path], name: Positional[str]) -> None:
-    """Score a finished run once on the test split and file it among the shipped weights.
+    """Score a finished run once on the test split and add it to the shipped weights.
 
-    The fp16 weights are scored as they are shipped, before any file is touched; the temperature is fitted on
-    validation faces. A run on FER+ leaves its record in data/results, which must not be there yet. Then
-    `fervt protocol weights` looks at its validation faces for copies of training faces, and `fervt card` writes the
-    model card.
+    This scores the fp16 weights exactly as they ship, before it touches any file, and fits the temperature on
+    validation faces. A run on FER+ also writes its record to data/results, which must not exist yet. Afterward, run
+    `fervt protocol weights` to check its validation faces for copies of training faces, and `fervt card` to write
+    the model card.
 
     Args:
         run: the folder of the run
-        name: of the shipped weights, such as compact-ferplus
+        name: name for the shipped weights, such as compact-ferplus
     """
     facts = read_record(run / "model.json")
     recipe = facts["recipe"]
     variant = "restart" if recipe.get("start") else "reference"
     record = RESULTS / f"{recipe['preset']}-{variant}-{recipe['epochs']}-{recipe['seed']}.json"
     if recipe["dataset"] == "ferplus" and record.exists():
-        raise FervtError(f"{record} is the record of such a run already: delete it if this one takes its place")
+        raise FervtError(f"{record} is the record of such a run already: delete it if this run replaces it")
     facts |= judge(run / "model.safetensors", recipe["dataset"])
     target = SHIPPED / f"{name}.safetensors"
     with written_whole(target) as part:
@@ -55,7 +55,7 @@ def ship(run: Positional[Path], name: Positional[str]) -> None:
 
 
 def judge(weights: Path, dataset: str) -> dict:
-    """What a run's fp16 weights score on the test split, without and with a temperature fitted on validation faces."""
+    """Score a run's fp16 weights on the test split, with and without a temperature fitted on validation faces."""
     from torchmetrics.functional.classification import multiclass_confusion_matrix  # here for the reason in `score`
 
     model, test, validation = load_weights(weights), load(dataset, "test"), load(dataset, "validation")
@@ -74,15 +74,15 @@ def judge(weights: Path, dataset: str) -> dict:
 
 
 def spread(seeds: tuple[int, ...] = (0, 1, 2), runs: Path = Path("runs")) -> None:
-    """Train several seeds of the shipped recipe at a shorter budget: how far do they lie apart?
+    """Train several seeds of the shipped recipe on a shorter budget to see how much they differ.
 
-    Like the shipped weights, each run begins on *majority* faces and goes on from there on *argmax* faces with half
-    the learning rate; it takes 4 and 2 epochs in place of 24 and 32: about 35 minutes of one CPU thread. (The third
-    part, on stronger changes, is left out.) Its record goes to data/results, and it is not made again while that is
-    there.
+    Like the shipped weights, each run starts on *majority* faces and then continues on *argmax* faces with half the
+    learning rate. It takes 4 and 2 epochs instead of 24 and 32: about 35 minutes on one CPU thread. (It leaves out
+    the third part, on stronger changes.) Its record goes to data/results, and the run is skipped while that record
+    exists.
 
     Args:
-        seeds: one run each
+        seeds: one run per seed
         runs: folder for checkpoints; a run resumes from there
     """
     for seed in seeds:
@@ -93,7 +93,7 @@ def spread(seeds: tuple[int, ...] = (0, 1, 2), runs: Path = Path("runs")) -> Non
 
 
 def train_both_parts(seed: int, runs: Path) -> dict:
-    """Train both parts with a seed and score the end once on the test split."""
+    """Train both parts with one seed and score the final model once on the test split."""
     first, second = (runs / f"spread-{name}-{seed}" for name in ("first", "second"))
     train(replace(FIRST, seed=seed), first)
     model = train(replace(SECOND, seed=seed, start=str(first / "model.safetensors")), second)
@@ -104,7 +104,7 @@ def train_both_parts(seed: int, runs: Path) -> dict:
 
 
 def card() -> None:
-    """Write the model card, README.md beside the shipped weights, from their records."""
+    """Write the model card, the README.md next to the shipped weights, from their records."""
     with written_whole(SHIPPED / "README.md") as part:
         part.write_text(card_text(), encoding="utf-8")
 
@@ -169,7 +169,7 @@ def card_text() -> str:
 
 
 def intervals(probabilities: torch.Tensor, labels: torch.Tensor, draws: int = 1000) -> dict[str, tuple[float, float]]:
-    """In what 95 % of the scores of as many faces lie, drawn with replacement from these, `(n, 8)` and `(n,)`."""
+    """95 % bootstrap intervals of the scores, drawing as many faces with replacement from `(n, 8)` and `(n,)`."""
     generator = torch.Generator().manual_seed(0)
     chosen = [torch.randint(len(labels), (len(labels),), generator=generator) for _ in range(draws)]
     scores = [score(probabilities[faces], labels[faces]) for faces in chosen]
@@ -178,9 +178,9 @@ def intervals(probabilities: torch.Tensor, labels: torch.Tensor, draws: int = 10
 
 
 def changes_table(record: dict, before: dict) -> str:
-    """A table of a row per change of the faces, and one for a prior that expects all expressions alike.
+    """A table with one row per change of the faces, and one for a prior that expects all expressions equally often.
 
-    `before` is the record of the weights that the last run went on from.
+    `before` is the record of the weights that the last run started from.
     """
     now, then = (
         facts["changes"] | {'as it is, `prior="uniform"`': facts["uniform prior"]} for facts in (record, before)
@@ -197,7 +197,7 @@ def changes_table(record: dict, before: dict) -> str:
 
 
 def recalls(counts: list[list[int]]) -> str:
-    """A table of a row per expression from the confusion matrix `[true][predicted]`."""
+    """A table with one row per expression, from the confusion matrix `[true][predicted]`."""
     rows = []
     for i, (name, row) in enumerate(zip(EXPRESSIONS, counts, strict=True)):
         faces = sum(row)

@@ -1,4 +1,4 @@
-"""The picture of notebook 04 that follows a training: the loss, above eight faces and what the model says of them."""
+"""Notebook 04's live picture of a training run: the loss curve above eight faces and the model's answers to them."""
 
 import numpy as np
 import torch
@@ -9,18 +9,18 @@ from fervt_lib import plots
 from fervt_lib.data import EXPRESSIONS, Faces
 from fervt_lib.training import to_model_input
 
-SIZE, UNIT, MEAN_OF = (928, 210), 80, 15  # of the curve: its pixels, those of a loss of 1, and the steps of a point
+SIZE, UNIT, MEAN_OF = (928, 210), 80, 15  # the curve: its size, pixels per unit of loss, steps per point
 
 
 @torch.no_grad()
 def answers(model: nn.Module, faces: Faces) -> Tensor:
-    """What the model says of faces: probabilities `(n, 8)`. It is in eval mode afterwards."""
+    """The model's probabilities for faces, `(n, 8)`. Leaves the model in eval mode."""
     images = faces.images.to(next(model.parameters()).device)
     return model.eval()(to_model_input(images / 255, 48)).float().softmax(dim=1).cpu()
 
 
 def draw_training(step: int, steps: int, losses: list[Tensor], seen: dict[int, Tensor], faces: Faces) -> np.ndarray:
-    """The training up to a step, `(382, 928, 3)` uint8; `seen` holds the answers to the eight faces, by step."""
+    """Draw the run up to a step, `(382, 928, 3)` uint8; `seen` holds the answers for the eight faces, by step."""
     step = max(at for at in seen if at <= step)
     curve = Image.new("RGB", SIZE, "white")
     pen, chance = ImageDraw.Draw(curve), SIZE[1] - UNIT * np.log(8)

@@ -1,4 +1,4 @@
-"""`python -m fervt_lib` is the command `fervt`; `accelerate launch -m` and torchrun need it so."""
+"""`python -m fervt_lib` runs the `fervt` command; `accelerate launch -m` and torchrun need this form."""
 
 from .cli import main
 

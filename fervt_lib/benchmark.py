@@ -1,4 +1,4 @@
-"""How fast a training step is on this device, rung by rung, and how much of the device that uses: `fervt benchmark`."""
+"""How fast a training step runs on this device, rung by rung, and how well it uses the device: `fervt benchmark`."""
 
 import platform
 import time
@@ -23,18 +23,18 @@ from .engine import Engine, to_model_input
 from .model import PRESETS
 from .training import Recipe, choose_precision
 
-STEPS = {"cpu": 3, "cuda": 5, "mps": 5}  # bursts of which the median is taken; half of them go before
-BURST = {"cpu": 1, "cuda": 10, "mps": 5}  # steps between two waits for the device, so that Python may run ahead
+STEPS = {"cpu": 3, "cuda": 5, "mps": 5}  # bursts for the median; half as many more warm up first
+BURST = {"cpu": 1, "cuda": 10, "mps": 5}  # steps between two waits for the device, so that Python can run ahead
 BATCHES = {
     "cpu": {"compact": 32, "tiny": 32, "paper": 2, "wide": 8},
     "cuda": {"compact": 256, "tiny": 256, "paper": 128, "wide": 256},
 }
-MATMUL = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # side of the square matrices whose product is the device's best rate
+MATMUL = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # side of the square matrices in the speed test
 RUNGS = ("float32", "bf16", "channels_last", "faces on the device", "no waits", "captured")
 
 
 class BareCNN(nn.Module):
-    """What FER-VT is measured against: a preset's backbone, the mean of the last map, a linear layer."""
+    """The baseline for FER-VT: a preset's backbone, the mean of its last map, and a linear layer."""
 
     def __init__(self, preset: str):
         super().__init__()
@@ -47,7 +47,7 @@ class BareCNN(nn.Module):
 
 
 def at_side(model: nn.Module, side: int) -> nn.Module:
-    """A model that is given faces of side² pixels."""
+    """Set the size of a model's faces to side² pixels."""
     model.side = side
     return model
 
@@ -67,7 +67,7 @@ class Bench:
             torch.accelerator.synchronize()
 
     def median_ms(self, step: Callable[[], object]) -> float:
-        """Milliseconds of a step, the device being waited for before and after each burst of them."""
+        """Median milliseconds per step; we wait for the device before and after each burst of steps."""
         burst, times = BURST.get(self.device.type, 10), []
         for _ in range(self.steps + self.steps // 2):
             self.wait()
@@ -85,7 +85,7 @@ class Bench:
         return 2 * n**3 / (self.median_ms(lambda: a @ b) / 1000)
 
     def plain_step(self, model: nn.Module, batch: int, rung: str) -> Callable[[], None]:
-        """A step of a loop as one writes it first: faces come from the CPU, and the loss is read every time."""
+        """A step of the loop you would write first, improved rung by rung; each step reads the loss."""
         height = RUNGS.index(rung)
         layout = torch.channels_last if height >= 2 else torch.contiguous_format
         model = model.to(self.device, memory_format=layout).train()
@@ -108,7 +108,7 @@ class Bench:
         return step
 
     def engine_step(self, model: nn.Module, batch: int, capture: bool) -> Callable[[], None] | str:
-        """A step of the library's own loop; where it cannot be captured, the reason."""
+        """A step of the library's own loop, or the reason why we cannot capture it."""
         AcceleratorState._reset_state()
         accelerator = Accelerator(mixed_precision=self.precision, cpu=self.device.type == "cpu")
         recipe = Recipe(dataset="made up", batch_size=batch, epochs=10**4, precision=self.precision)
@@ -124,14 +124,14 @@ class Bench:
         return lambda: engine._step(*pair, draws)
 
     def flops(self, model: nn.Module, batch: int) -> int:
-        """Of the matrix products and convolutions of one step, forward and backward."""
+        """FLOPs of the matrix products and convolutions in one step, forward and backward."""
         model = model.to(self.device).train()
         with FlopCounterMode(display=False) as counter:
             model(torch.rand(batch, 3, model.side, model.side, device=self.device)).sum().backward()
         return counter.get_total_flops()
 
     def row(self, name: str, build: Callable[[], nn.Module], batch: int, rung: str, rate: float) -> dict:
-        """One line of the table."""
+        """One row of the table."""
         row = {"model": name, "side": build().side, "batch": batch, "rung": rung}
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -149,7 +149,7 @@ class Bench:
 
 
 def made_up_faces(count: int, side: int) -> Faces:
-    """Noise with votes; a step takes as long with it as with faces."""
+    """Random noise with votes; a step takes as long on it as on real faces."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 1, side, side), dtype=torch.uint8, generator=generator)
     raw_votes = torch.randint(1, 4, (count, 10), dtype=torch.uint8, generator=generator)
@@ -163,15 +163,15 @@ def benchmark(
 ) -> None:
     """Measure a training step on this device, rung by rung, and write one JSON file.
 
-    The rungs: a plain loop in float32, then bfloat16, then channels_last, then the faces on the device, then the
-    library's loop, which waits for nothing, then its step captured in a CUDA graph. Beside them stand the bare CNN and
-    torchvision's ResNet-34, trained by the library's loop in the same run. Utilisation is the share of the device's own
-    rate for a large matrix product.
+    We start with a plain loop in float32. The next rungs are bfloat16, channels_last, faces on the device, the
+    library's loop, which never waits, and that loop's step captured in a CUDA graph. For comparison, the same run
+    trains the bare CNN and torchvision's ResNet-34 with the library's loop. Utilization is the share of the speed that
+    the device reaches in a large matrix product.
 
     Args:
-        out: the file
-        presets: sizes of the model
-        scaling: measure other batch sizes and image sides too
+        out: the JSON file to write
+        presets: the model sizes to measure
+        scaling: also measure other batch sizes and image sizes
     """
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     bench = Bench(device)
@@ -199,7 +199,7 @@ def benchmark(
 
 
 def ratios(rows: list[dict]) -> dict[str, float]:
-    """How many times as long a preset's best step takes as that of each rival in the same run."""
+    """The time of a preset's best step, divided by that of each rival in the same run."""
     best = {}
     for row in rows:
         if "ms" in row and row["rung"] in RUNGS[4:]:

@@ -1,4 +1,4 @@
-"""FER-VT, taken apart: look at data, train, score weights, and what the course adds."""
+"""FER-VT, taken apart: inspect data, train, score weights, and run the course's own commands."""
 
 import codecs
 import os
@@ -25,25 +25,25 @@ from .training import Recipe
 from .training import train as run_recipe
 
 GROUP = "fervt.commands"
-MAX_FAULTS = 20  # shown
-PLAIN = {"×": "x", "…": "...", "–": "-", "√": "root "}  # for terminals that show ASCII alone
+MAX_FAULTS = 20  # how many we show
+PLAIN = {"×": "x", "…": "...", "–": "-", "√": "root "}  # for terminals that show only ASCII
 DatasetName = Literal[tuple(DATASETS)]
 FolderName = Literal[tuple(name for name, dataset in DATASETS.items() if dataset.layout)]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; what the user can fix ends in one message and exit code 1.
+    """Run a command. Errors that the user can fix end in one message and exit code 1.
 
-    Commands are entry points of the group `fervt.commands`, so the course adds its own.
+    Commands are entry points in the group `fervt.commands`, so the course can add its own.
     """
     codecs.register_error("plain", lambda error: (PLAIN.get(error.object[error.start], "?"), error.start + 1))
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a notebook's streams take every character
+        if hasattr(stream, "reconfigure"):  # a notebook's streams accept any character
             stream.reconfigure(errors="plain")
-    # of all distributions: an old fervt_lib.egg-info in the working folder would hide the installed one
+    # search all distributions: an old fervt_lib.egg-info in the working folder would hide the installed one
     points = {point.name: point for dist in distributions() for point in dist.entry_points if point.group == GROUP}
     if not points:
-        sys.exit("error: this installation is older than its code; install it again: pip install -e '.[course]'")
+        sys.exit("error: this installation is older than the code; reinstall it: pip install -e '.[course]'")
     commands = {name: points[name].load() for name in sorted(points)}
     try:
         tyro.extras.subcommand_cli_from_dict(
@@ -54,15 +54,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def data(dataset: Positional[FolderName], path: Positional[Path | None] = None) -> None:
-    """Look at a dataset's folder and prepare it for loading.
+    """Check a dataset's folder and prepare it for loading.
 
-    Says which layout it has, how many faces of each expression, and what is missing or odd: counts unlike those of a
-    complete copy, identical pictures, files that cannot be read. After that the dataset is in the cache and loads at
-    once. No file in the folder is changed. The exit code is 1 where the data cannot be loaded.
+    The report gives the layout, the number of faces per expression, and anything missing or odd: counts that differ
+    from a complete copy, identical pictures, unreadable files. The command also caches the dataset, which then
+    loads right away. It changes no file in the folder. The exit code is 1 if the data cannot be loaded.
 
     Args:
-        dataset: which dataset it should be
-        path: its folder; without it, the one that the loaders use
+        dataset: the dataset you expect in the folder
+        path: the dataset's folder; by default, the one that the loaders use
     """
     usual = find_root(DATASETS[dataset].folder)
     root = find_root(DATASETS[dataset].folder, path)
@@ -70,12 +70,12 @@ def data(dataset: Positional[FolderName], path: Positional[Path | None] = None) 
     lines = [f"{dataset} in {root}", f"layout: {found.layout}"]
     if not found.faults:
         counts = found.counts.map("{:,}".format).to_string()
-        lines += [f"faces ({found.protocol}):", "", counts, "", f"prepared: it is in {cache_folder()}"]
+        lines += [f"faces ({found.protocol}):", "", counts, "", f"prepared: cached in {cache_folder()}"]
         if root.resolve() != usual.resolve():
             lines += [f"to use it: load({dataset!r}, root={str(root)!r}); commands look in {usual}, so link it there"]
     lines += [f"warning: {text}" for text in found.warnings]
     if not (found.warnings or found.faults):
-        lines += ["nothing odd: the counts are those of a complete copy, and no picture occurs twice"]
+        lines += ["nothing odd: the counts match a complete copy, and no picture occurs twice"]
     lines += [f"fault: {text}" for text in found.faults[:MAX_FAULTS]]
     if len(found.faults) > MAX_FAULTS:
         lines += [f"and {len(found.faults) - MAX_FAULTS:,} more faults"]
@@ -97,18 +97,18 @@ def augment(
 ) -> None:
     """Write an augmented training set to disk, for programs that read folders of pictures.
 
-    OUT/happiness/0000012-1.png is copy 1 of the face in row 12; OUT/faces.csv has the votes of every picture.
+    OUT/happiness/0000012-1.png is copy 1 of the face in row 12; OUT/faces.csv lists the votes for every picture.
 
     Args:
-        dataset: whose training faces
-        out: a new folder
-        protocol: of FER+: which faces
-        fold: of CK+, 0 to 9: the training faces are those of the other eight
-        classes: of CK+: 7, or 8 with neutral
-        copies: of every face; more of the rare expressions
-        rare_share: below this share of the labels an expression is rare; 0: none
+        dataset: the dataset whose training faces you want to augment
+        out: the new folder to create
+        protocol: FER+ only: which faces to use
+        fold: CK+ only, 0 to 9: the fold held out for testing; eight of the others hold the training faces
+        classes: CK+ only: 7, or 8 with neutral
+        copies: number of copies per face; rare expressions get more
+        rare_share: an expression is rare below this share of the labels; 0: no expression is rare
         vertical_flips: probability that a copy is upside down
-        seed: of all changes
+        seed: random seed for all changes
     """
     given = {"protocol": protocol, "fold": fold, "classes": classes}
     faces = load(dataset, "train", **{name: given[name] for name in DATASETS[dataset].options})
@@ -128,21 +128,21 @@ def photo(
 ) -> None:
     """Find the faces in photos and read their expressions. The photos stay on this machine.
 
-    What you get is how the face looks to a model that learned from the votes of ten strangers on each face; it is not
-    what a person feels. The exit code is 1 where a photo could not be read; the others get their answers.
+    You learn how a face looks to a model trained on the votes of ten strangers per face, not what the person feels.
+    The exit code is 1 if a photo could not be read; you still get answers for the others.
 
     Args:
         files: pictures, up to 50 megapixels each
-        prior: uniform expects every expression equally often, as in posed pictures
-        whole: where no face is found, read the middle of the picture
-        json: print one JSON object for each photo
-        annotate: a new .png, .jpg or .webp: a copy of the photo with its faces and answers drawn in; for one photo
+        prior: uniform assumes that all expressions are equally frequent, as in posed pictures
+        whole: if no face is found, read the middle of the picture
+        json: print one JSON object per photo
+        annotate: save a copy of a single photo with faces and answers drawn in, as a new .png, .jpg or .webp file
     """
     if not files:
-        raise FervtError("no file is given: fervt photo FILE…")
+        raise FervtError("give at least one photo: fervt photo FILE…")
     kinds = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
     if annotate and (len(files) > 1 or annotate.suffix.lower() not in kinds or annotate.exists()):
-        raise FervtError(f"--annotate {annotate}: give one photo, and the name of a new file in .png, .jpg or .webp")
+        raise FervtError(f"--annotate {annotate}: give one photo, and the name of a new .png, .jpg or .webp file")
     if annotate and not os.access(annotate.parent, os.W_OK):
         raise FervtError(f"--annotate {annotate}: there is no folder {annotate.parent} that you may write to")
     photos = recognise(list(files), prior=prior, whole=whole)
@@ -158,15 +158,15 @@ def photo(
 
 
 def export(out: Positional[Path], weights: Path = FERVT_Compact_Weights.DEFAULT.path, int8: bool = False) -> None:
-    """Write weights as an ONNX file that programs without torch can run, and compare it with torch.
+    """Export weights to an ONNX file, which programs can run without torch, and compare it with torch.
 
-    It takes any number of faces and gives calibrated probabilities, region weights and the attention of each layer. Its
-    metadata describe how to prepare faces.
+    The model in the file takes any number of faces and returns calibrated probabilities, region weights and each
+    layer's attention. The file's metadata describe how to prepare faces.
 
     Args:
-        out: a file that ends in .onnx
-        weights: without it, the shipped weights
-        int8: convolutions in 8 bits: half the size, and probabilities a little off
+        out: the file to write; its name ends in .onnx
+        weights: the weights file; by default, the shipped weights
+        int8: run convolutions in 8 bits: half the file size, but probabilities are a little off
     """
     if out.suffix != ".onnx":
         raise FervtError(f"{out}: give a name that ends in .onnx")
@@ -176,7 +176,7 @@ def export(out: Positional[Path], weights: Path = FERVT_Compact_Weights.DEFAULT.
         protocol += f", {recipe.get('protocol', 'majority')} faces"
     found = export_onnx(load_weights(weights), out, protocol, int8)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
-    print(f"largest difference of a probability from torch's: {found['difference']:.0e}")
+    print(f"largest difference from torch's probabilities: {found['difference']:.0e}")
     print(f"milliseconds a face: onnxruntime {found['onnxruntime']:.2f}, torch {found['torch']:.2f}")
 
 
@@ -201,13 +201,13 @@ def _photo_text(photo: Photo) -> str:
 
 
 def train(recipe: Annotated[Recipe, arg(name="")], folder: Path = Path("runs/latest")) -> None:
-    """Train a model, or go on with the run in a folder.
+    """Train a model, or resume the run in a folder.
 
-    The folder gets a checkpoint after every epoch, and at the end model.safetensors with model.json. Stopped, it goes
-    on from there as if nothing had happened. Several devices: accelerate launch -m fervt_lib train …
+    The folder gets a checkpoint after every epoch, then model.safetensors and model.json at the end. If the run stops,
+    the same command resumes it as if nothing had happened. Several devices: accelerate launch -m fervt_lib train …
 
     Args:
-        folder: where the run lives
+        folder: the run's folder
     """
     run_recipe(recipe, folder)
 
@@ -222,26 +222,26 @@ def evaluate(
     ensemble: bool = False,
     json: bool = False,
 ) -> None:
-    """Score weights by the protocol of a dataset; without options, the shipped weights on the FER+ test split.
+    """Score weights under a dataset's protocol; by default, the shipped weights on the FER+ test split.
 
-    Weights trained on a fold of CK+ are tested on it; given the weights of several folds, the mean comes too. Weights
-    from elsewhere are tested on all of CK+.
+    On CK+, we test weights on the fold held out from their training; for weights of several folds, you also get the
+    mean. We test weights trained elsewhere on all of CK+.
 
     Args:
-        checkpoint: weights files
-        dataset: whose faces
-        split: without it, the faces that were kept from the training
-        classes: of CK+, for weights from elsewhere; without it, 7
-        mirror: average the answers to a face and its mirror image
-        temperature: calibrates the probabilities, no answer changes; without it, the one that came with the weights
-        ensemble: score the mean of the answers of all files, as one model
-        json: print one JSON object, and write each file's scores beside it
+        checkpoint: one or more weights files
+        dataset: the dataset to score on
+        split: by default, the faces held out from training
+        classes: CK+ only, for weights trained elsewhere; by default, 7
+        mirror: average the predictions for a face and its mirror image
+        temperature: calibrates the probabilities and changes no answer; by default, the weights' own temperature
+        ensemble: average the predictions of all files and score them as one model
+        json: print one JSON object, and save each file's scores next to that file
     """
     if temperature is not None:
         check_number("temperature", temperature, 1e-3, 1e3)
     if ensemble:
         if "fold" in DATASETS[dataset].options:
-            raise FervtError(f"--ensemble: on {dataset} each may have seen another fold; score them alone")
+            raise FervtError(f"--ensemble: on {dataset} each may have seen a different fold; score them one by one")
         split, models = split or "test", [load_weights(path) for path in checkpoint]
         scores = evaluate_model(models, split, dataset=dataset, mirror=mirror, temperature=temperature)
         seen = (text for path in checkpoint for text in training_overlap(read_provenance(path), dataset, split, {}))

@@ -18,8 +18,8 @@ from .disk import FervtError
 from .model import FERVT
 from .model.weights import to_side
 
-CHECK_EVERY = 50  # steps; to look at a loss is to wait for the device. A CPU is looked at after every step
-RESIDENT_SHARE = 0.5  # of the device's free memory, which the faces may take
+CHECK_EVERY = 50  # steps; reading a loss means waiting for the device. On a CPU, we check after every step
+RESIDENT_SHARE = 0.5  # the share of the device's free memory that the faces may fill
 
 
 class LossError(FervtError, FloatingPointError):
@@ -30,10 +30,10 @@ class Engine:
     """A model in training with its optimizer, its learning rate and its averaged weights.
 
     Args:
-        recipe: of the run; what it says is explained at `Recipe`.
-        faces: the training faces. rows: `(n,)` int64, those of one epoch; some may come more than once.
-        augment: one with a call of its own draws in every step, which cannot be captured.
-        teachers: models in eval mode whose answers join the target.
+        recipe: the run's recipe; see `Recipe`.
+        faces: the training faces. rows: `(n,)` int64, the rows of one epoch; some may repeat.
+        augment: if it overrides `__call__`, it draws random numbers in every step, and we cannot capture the steps.
+        teachers: models in eval mode whose predictions join the target.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Engine:
     ):
         self.recipe, self.accelerator, self.device = recipe, accelerator, accelerator.device
         self.faces, self.rows, self.augment, self.teachers = faces, rows, augment, teachers
-        self.steps = len(rows) // (recipe.batch_size * accelerator.num_processes)  # of an epoch
+        self.steps = len(rows) // (recipe.batch_size * accelerator.num_processes)  # per epoch
         if not self.steps:
             raise FervtError(f"{len(rows)} faces make no batch of {recipe.batch_size}: lower batch_size")
         self.draws_ahead = type(augment).__call__ is Augment.__call__
@@ -57,15 +57,15 @@ class Engine:
         rate = torch.tensor(recipe.peak_lr, device=self.device) if is_cuda else recipe.peak_lr
         optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=rate, fused=True, capturable=is_cuda)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        self.inner = accelerator.unwrap_model(self.model)  # without what several processes wrap it in
+        self.inner = accelerator.unwrap_model(self.model)  # without the wrapper for several processes
         self.schedule = _schedule(recipe, optimizer, recipe.epochs * self.steps)
-        self.decay = torch.zeros((), device=self.device)  # of the average, in the step that comes
+        self.decay = torch.zeros((), device=self.device)  # the average's decay in the next step
         self.resident = self._to_device() if is_cuda else None
         self.graph: torch.cuda.CUDAGraph | None = None
         self.why_plain = self._why_plain()
 
     def _to_device(self) -> tuple[Tensor, Tensor] | None:
-        """Images and votes on the device, where they fit."""
+        """Images and votes on the device, or None if they do not fit."""
         free, _ = torch.cuda.mem_get_info(self.device)
         image, votes = self.faces[:1]
         if len(self.faces) * (image.numel() + votes.numel()) > RESIDENT_SHARE * free:
@@ -73,18 +73,18 @@ class Engine:
         return self.faces.images.to(self.device), self.faces.votes.to(self.device)
 
     def _why_plain(self) -> str:
-        """Why the steps are not captured in a graph; empty where they are."""
+        """Why we do not capture the steps in a CUDA graph; empty if we do."""
         reasons = {
             "only CUDA captures steps": self.device.type != "cuda",
             "several processes train": self.accelerator.num_processes > 1,
-            "fp16 looks at every gradient": self.accelerator.mixed_precision == "fp16",
+            "fp16 checks every gradient": self.accelerator.mixed_precision == "fp16",
             "the faces do not fit on the device": self.resident is None,
-            f"{type(self.augment).__name__} draws in its own call": not self.draws_ahead,
+            f"{type(self.augment).__name__} draws random numbers in its own __call__": not self.draws_ahead,
         }
         return next((why for why, holds in reasons.items() if holds), "")
 
     def set_rates(self, rates: list[float]) -> None:
-        """Give each group of parameters its learning rate, which on CUDA is a tensor that a captured step reads."""
+        """Set the learning rate of each parameter group. On CUDA it is a tensor, which a captured step reads."""
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
@@ -94,10 +94,10 @@ class Engine:
     # --- an epoch ------------------------------------------------------------------------------------------------
 
     def epoch(self, epoch: int) -> float:
-        """One pass over the training faces; returns the mean loss. Its random numbers come from seed and epoch.
+        """Make one pass over the faces and return the mean loss. Seed and epoch determine the random numbers.
 
         Raises:
-            LossError: a loss is not finite; its step and its learning rate are named.
+            LossError: a loss is not finite; the message gives its step and its learning rate.
         """
         if not self.why_plain and self.graph is None:
             self._capture()
@@ -119,9 +119,9 @@ class Engine:
         return float(self.accelerator.reduce(losses.double().mean(), "mean"))
 
     def _plan(self, epoch: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Rows `(steps, b)` and random draws `(steps, b, k)` of this process, made ahead and copied once.
+        """This process's rows `(steps, b)` and random draws `(steps, b, k)`, made in advance and copied once.
 
-        They are made for the batches of all processes together, so that several see what one would see.
+        We draw for all processes together, so that several processes see what a single one would see.
         """
         order = torch.randperm(len(self.rows), generator=torch.Generator().manual_seed(self.recipe.seed + epoch))
         shape = self.steps, self.accelerator.num_processes, self.recipe.batch_size
@@ -132,7 +132,7 @@ class Engine:
         return rows, draws.view(*shape, -1)[:, self.accelerator.process_index].to(self.device)
 
     def _batches(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and votes of each row of `rows`; for a captured step, which gathers them itself, their rows twice."""
+        """Images and votes for each batch in `rows`. A captured step gathers them itself, so it gets the rows twice."""
         if self.graph is not None:
             yield from ((at, at) for at in rows.to(self.device))
         elif self.resident is not None:
@@ -155,7 +155,7 @@ class Engine:
     def _step(self, images: Tensor, votes: Tensor, draws: Tensor | torch.Generator) -> Tensor:
         """One update from uint8 images `(b, c, h, w)` and votes `(b, 8)`; returns the loss, on the device."""
         done = self.schedule.last_epoch
-        # a young average would be mostly the random weights it began with, so its decay grows with the steps done
+        # early on, the average would be mostly the random initial weights, so the decay grows with the steps done
         self.decay.fill_(min(self.recipe.ema_decay, (1 + done) / (10 + done)) if done else 0.0)
         if self.graph is None:
             loss = self._update(images, votes, draws)
@@ -168,7 +168,7 @@ class Engine:
         return loss
 
     def _update(self, images: Tensor, votes: Tensor, draws: Tensor | torch.Generator) -> Tensor:
-        """The part of a step that runs on the device alone."""
+        """The part of a step that runs entirely on the device."""
         self.optimizer.zero_grad()
         changed = self.augment(images, draws)
         loss = F.cross_entropy(self.model(to_model_input(changed, self.average.side)), self._targets(changed, votes))
@@ -180,7 +180,7 @@ class Engine:
 
     @torch.no_grad()
     def _targets(self, changed: Tensor, votes: Tensor) -> Tensor:
-        """What the model should answer to changed faces, `(b, 8)`; teachers see the faces that it sees."""
+        """The targets for augmented faces, `(b, 8)`; the teachers see the same augmented faces as the model."""
         targets = to_distribution(votes)
         if self.recipe.targets == "hard":
             targets = torch.zeros_like(targets).scatter_(1, votes.argmax(dim=1, keepdim=True), 1.0)
@@ -192,7 +192,7 @@ class Engine:
 
     @torch.no_grad()
     def _move_average(self) -> None:
-        """BatchNorm's statistics are averaged like the weights that they belong to; counters are copied."""
+        """Update the averaged model. We average BatchNorm's statistics like the weights, and copy its counters."""
         pairs = list(zip(_tensors(self.average), _tensors(self.inner), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
         averages, currents = (list(tensors) for tensors in zip(*floats, strict=True))
@@ -203,7 +203,7 @@ class Engine:
                 average.copy_(current)
 
     def _capture(self) -> None:
-        """Record a step as one CUDA graph: one launch in place of thousands. Nothing of the run is changed by it."""
+        """Record a step as one CUDA graph: one launch instead of thousands. The state of the run does not change."""
         b = self.recipe.batch_size
         self.static_rows = torch.zeros(b, dtype=torch.int64, device=self.device)
         self.static_draws = self.augment.draw(b, torch.Generator().manual_seed(0)).to(self.device)
@@ -218,7 +218,7 @@ class Engine:
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
-                for _ in range(3):  # what is made at the first use must not be captured
+                for _ in range(3):  # we must not capture what is created on first use
                     update()
             torch.cuda.current_stream().wait_stream(stream)
             self.optimizer.zero_grad()
@@ -231,16 +231,16 @@ class Engine:
             warnings.warn(f"the steps are not captured in a graph: {self.why_plain}", stacklevel=3)
         with torch.no_grad():
             for tensor, value in zip_longest(self._state(), saved):
-                tensor.zero_() if value is None else tensor.copy_(value)  # the optimizer's are made in its first step
+                tensor.zero_() if value is None else tensor.copy_(value)  # None: created in the optimizer's first step
 
     def _state(self) -> list[Tensor]:
-        """All tensors that a step changes; those of the optimizer last."""
+        """All tensors that a step changes, the optimizer's last."""
         moments = [value for state in self.optimizer.state.values() for value in state.values()]
         return [*_tensors(self.inner), *_tensors(self.average), *moments]
 
 
 def to_model_input(x: Tensor, side: int) -> Tensor:
-    """Augmented float faces in [0, 1] as the model's 3 channels of side² pixels, channels last."""
+    """Turn augmented float faces in [0, 1] into model input: 3 channels of side² pixels, channels last."""
     return to_side(side)(x).contiguous(memory_format=torch.channels_last)
 
 
@@ -249,7 +249,7 @@ def _tensors(model: nn.Module) -> list[Tensor]:
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Weight decay for matrices and kernels; none for biases and normalisation."""
+    """Weight decay for matrices and kernels; none for biases and normalization."""
     matrices, others = ([p for p in model.parameters() if (p.ndim > 1) == many] for many in (True, False))
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
@@ -257,5 +257,5 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
 def _schedule(recipe, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
     if recipe.schedule == "constant":
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    # AdamW's first beta stays: a captured step could not change it
+    # AdamW's first beta stays fixed: a captured step could not change it
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=steps, cycle_momentum=False)

@@ -1,4 +1,4 @@
-"""Scores of a model, by the protocol of each dataset."""
+"""Score a model under the protocol of each dataset."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from .model.weights import to_side
 from .pictures import as_face
 
 
-@torch.no_grad()  # not inference_mode: its tensors cannot be targets of an attribution
+@torch.no_grad()  # not inference_mode: attribution methods cannot use its tensors as targets
 def predict(
     model: FERVT,
     faces: Faces | Subset | Tensor,
@@ -29,20 +29,20 @@ def predict(
 ) -> Tensor:
     """Probabilities `(n, classes)` on the CPU, float32.
 
-    Runs on the model's device, in the precision of its weights or of the autocast around the call, and leaves the
+    This runs on the model's device, in the precision of its weights or of the surrounding autocast, and leaves the
     model in eval mode.
 
     Args:
-        faces: a set of faces, or a batch of them as `as_face` takes it.
-        mirror: the mean of the answers to a face and to its mirror image.
-        calibrated: at the temperature that came with the weights, so that 80 % is right four times in five.
-        prior: "training" expects each expression as often as it occurred in training, which is right for faces like
-            those. "uniform" expects all alike, as in posed pictures: rare expressions are found more often, and
-            frequent ones are missed more often (Saerens et al. 2002).
+        faces: a set of faces, or a batch that `as_face` accepts.
+        mirror: average the predictions for a face and its mirror image.
+        calibrated: use the temperature that came with the weights, so that 80 % is right four times in five.
+        prior: "training" assumes that expressions are as frequent as in training, which is right for similar faces.
+            "uniform" assumes that all are equally frequent, as in posed pictures: the model finds rare expressions
+            more often and misses frequent ones more often (Saerens et al. 2002).
 
     Raises:
-        FervtError: there are no faces, the answers are not numbers, as those of damaged weights, or the weights do not
-            say how frequent the expressions were.
+        FervtError: there are no faces, the answers are not finite numbers (from damaged weights, for example), or the
+            weights do not say how frequent the expressions were.
     """
     check_prior(model, prior)
     images = as_face(faces) if isinstance(faces, Tensor) else as_faces(faces).pictures
@@ -52,7 +52,7 @@ def predict(
     transforms = to_side(model.side)
     model.eval()
     batches = []
-    step = 32 if weight.device.type == "cpu" else 1024  # faces at a time: what is fastest there, with the same answers
+    step = 32 if weight.device.type == "cpu" else 1024  # faces at a time; the fastest on each, with the same answers
     for start in tqdm(range(0, len(images), step), desc="predicting", leave=False, disable=len(images) <= step):
         x = transforms(images[start : start + step].to(weight.device)).to(weight.dtype)
         probabilities = model(x).float().softmax(dim=1)
@@ -78,10 +78,10 @@ def score(probabilities: Tensor, labels: Tensor) -> dict:
     """Scores of probabilities `(n, 8)` against labels `(n,)`.
 
     Returns:
-        `faces`, and rounded to 4 digits: `accuracy`, `macro_f1` and `recall` (by expression) over the expressions that
-        occur, `ece` (expected calibration error, 15 bins).
+        `faces` and, rounded to 4 digits, `accuracy`, `macro_f1` and `recall` (per expression) over the expressions that
+        occur, and `ece` (expected calibration error, 15 bins).
     """
-    from torchmetrics.functional import classification as metrics  # here, since it imports SciPy, which takes seconds
+    from torchmetrics.functional import classification as metrics  # imported here: it loads SciPy, which is slow
 
     classes = len(EXPRESSIONS)
     if probabilities.shape != (len(labels), classes) or not probabilities.isfinite().all():
@@ -105,10 +105,10 @@ def _rounded(value: Tensor) -> float:
 
 
 def fit_temperature(probabilities: Tensor, labels: Tensor) -> float:
-    """The temperature under which probabilities `(n, classes)` of validation faces fit their labels `(n,)` best.
+    """The temperature at which probabilities `(n, classes)` of validation faces best fit their labels `(n,)`.
 
-    It has the least mean -log p(label) after `apply_temperature` (Guo et al. 2017). Above 1 the model was too sure,
-    below 1 not sure enough.
+    It minimizes the mean -log p(label) after `apply_temperature` (Guo et al. 2017). Above 1, the model was
+    overconfident; below 1, it was underconfident.
     """
     log_temperature = torch.zeros((), requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=50, line_search_fn="strong_wolfe")
@@ -124,19 +124,18 @@ def fit_temperature(probabilities: Tensor, labels: Tensor) -> float:
 
 
 def apply_temperature(probabilities: Tensor, temperature: Tensor | float) -> Tensor:
-    """Probabilities `(n, classes)` at a temperature: softmax(log p / T). Their order, and so the answer, stays."""
+    """Probabilities `(n, classes)` at a temperature: softmax(log p / T). This keeps their order, and so the answer."""
     return (probabilities.clamp(min=1e-9).log() / temperature).softmax(dim=1)
 
 
 def uniform_prior(probabilities: Tensor, prior: Sequence[float]) -> Tensor:
-    """Probabilities `(n, classes)` of a model that expected each expression as often as `prior`, had it expected all
-    alike."""
+    """Adjust probabilities `(n, classes)`, made under the class frequencies in `prior`, to equal frequencies."""
     answers = probabilities / torch.tensor(prior)
     return answers / answers.sum(dim=1, keepdim=True)
 
 
 def mask_classes(probabilities: Tensor, labels: list[int]) -> Tensor:
-    """Probabilities `(n, classes)` with those of some labels at 0; rows sum to 1 again."""
+    """Probabilities `(n, classes)` with those of the given labels set to 0; each row sums to 1 again."""
     kept = probabilities.index_fill(1, torch.tensor(labels), 0.0)
     return kept / kept.sum(dim=1, keepdim=True)
 
@@ -153,19 +152,19 @@ def evaluate(
     temperature: float | None = None,
     **options,
 ) -> dict:
-    """Scores on a split by protocol, `{protocol: scores}`, see `score`.
+    """Score a model on a split under each protocol: `{protocol: scores}`, see `score`.
 
-    FER+ is scored under both its protocols, *majority* and *argmax*. Where a dataset lacks an expression, a second
-    entry has the scores with that answer masked: a model from elsewhere may give it, and is wrong each time. Scores of
-    a fold also say which one it is.
+    We score FER+ under both its protocols, *majority* and *argmax*. If a dataset lacks an expression, a second entry
+    gives the scores with that answer masked: a model trained elsewhere may give it, and is wrong each time. For a fold,
+    the scores include its number.
 
     Args:
-        model: of several, the mean of their answers is scored.
-        temperature: see `apply_temperature`; it changes the calibration error alone. None: the weights' own.
-        options: of the dataset's loader; `load_ckplus` takes `fold` and `classes`.
+        model: one model, or several; we score the mean of their predictions.
+        temperature: see `apply_temperature`; only the calibration error changes. None: the weights' own temperature.
+        options: options for the dataset's loader; `load_ckplus` takes `fold` and `classes`.
     """
     scores, sets = {}, _sets(dataset, split, options)
-    largest = max(sets, key=len)  # of FER+ the argmax faces; those of majority are among them
+    largest = max(sets, key=len)  # for FER+, the argmax faces, which include the majority faces
     models = [model] if isinstance(model, FERVT) else model
     answers = [predict(each, largest, mirror=mirror, calibrated=temperature is None) for each in models]
     predicted = torch.stack(answers).mean(dim=0)
@@ -190,16 +189,16 @@ def _sets(dataset: str, split: str, options: dict) -> list[Faces]:
 def evaluate_weights(
     path: Path, dataset: str = "ferplus", split: str | None = None, classes: int | None = None, **how
 ) -> tuple[str, dict, list[str]]:
-    """Scores of a weights file on the faces that were kept from its training.
+    """Score a weights file on the faces held out from its training.
 
     Args:
-        split: None means the test split; for a dataset in folds, the fold kept from the training, or all of it for
-            weights from elsewhere.
-        classes: of CK+, for weights from elsewhere.
+        split: None means the test split; for a dataset with folds, the fold held out from training, or all folds for
+            weights trained elsewhere.
+        classes: CK+ only, for weights trained elsewhere.
         how: `mirror` and `temperature`, see `evaluate`.
 
     Returns:
-        The split, the scores, and warnings about what its faces share with those of the training.
+        The split, the scores, and warnings about overlap between its faces and the training faces.
     """
     check_choice("dataset", dataset, DATASETS)
     provenance = read_provenance(path)
@@ -210,10 +209,10 @@ def evaluate_weights(
 
 
 def _kept_from_training(dataset: str, split: str | None, classes: int | None, recipe: dict) -> tuple[str, dict]:
-    """Split and options of a test."""
+    """The split and the loader options for a test."""
     defaults, options = DATASETS[dataset].options, {}
     if "fold" in defaults:
-        if recipe.get("dataset") != dataset:  # weights from elsewhere
+        if recipe.get("dataset") != dataset:  # weights trained elsewhere
             return split or "all", {"classes": classes or defaults["classes"]}
         if missing := defaults.keys() - recipe.keys():
             raise CheckpointError(f"the record beside the weights does not say the {min(missing)}; copy it again")
@@ -225,10 +224,10 @@ def _kept_from_training(dataset: str, split: str | None, classes: int | None, re
 
 
 def training_overlap(provenance: dict, dataset: str, split: str, options: dict) -> list[str]:
-    """What the faces of a test share with those that the weights were trained on, in words; empty: nothing.
+    """Warnings about overlap between the test faces and the weights' training faces; empty if there is none.
 
     Args:
-        provenance: what `read_provenance` says of the weights.
+        provenance: what `read_provenance` returns for the weights.
     """
     recipe = provenance.get("recipe")
     if not recipe:
@@ -236,7 +235,7 @@ def training_overlap(provenance: dict, dataset: str, split: str, options: dict) 
     try:
         trained_on = DATASETS[recipe["dataset"]].options if recipe["dataset"] in DATASETS else ()
         train = load(recipe["dataset"], "train", **{name: recipe[name] for name in trained_on if name in recipe})
-    except FervtError as error:  # also faces of a user's own
+    except FervtError as error:  # for example, the training faces were a user's own
         return [f"the training faces ({recipe['dataset']}) were not compared with these: {error}"]
     found = [
         f"{faces.protocol}: {count:,} {what} of {split} are in the training set of these weights too"
@@ -244,13 +243,13 @@ def training_overlap(provenance: dict, dataset: str, split: str, options: dict) 
         for what, count in overlap(train, faces).items()
         if count
     ]
-    if recipe.get("start"):  # weights that began from others have seen the faces of those too
+    if recipe.get("start"):  # weights that started from others have seen their training faces too
         found += training_overlap(provenance.get("start", {}), dataset, split, options)
     return list(dict.fromkeys(found))
 
 
 def check_folds(recipes: list[dict], dataset: str) -> None:
-    """Raise FervtError unless several weights are different folds of one cross-validation on `dataset`."""
+    """Raise FervtError unless the weights come from different folds of one cross-validation on `dataset`."""
     folds = [recipe.get("fold") for recipe in recipes if recipe.get("dataset") == dataset]
     is_one = "fold" in DATASETS[dataset].options and len({recipe.get("classes") for recipe in recipes}) == 1
     if not is_one or not len(recipes) == len(folds) == len(set(folds)):
@@ -258,11 +257,11 @@ def check_folds(recipes: list[dict], dataset: str) -> None:
 
 
 def mean_over_folds(folds: list[dict]) -> dict:
-    """The scores of several folds, each as `evaluate` gives it for one fold, put together.
+    """Combine the scores of several folds, each as `evaluate` returns them for one fold.
 
     Returns:
-        For each protocol: `folds` and `faces`, their numbers; `accuracy` and `macro_f1`, the means over the folds;
-        `deviation` of the accuracy between them; and `pooled`, the accuracy over all faces together.
+        For each protocol: the number of `folds` and `faces`; `accuracy` and `macro_f1`, the means over the folds;
+        `deviation`, the accuracy's standard deviation over folds; and `pooled`, the accuracy over all faces together.
     """
     means = {}
     for protocol in folds[0]:
@@ -280,7 +279,7 @@ def mean_over_folds(folds: list[dict]) -> dict:
 
 
 def report(scores: dict) -> str:
-    """Scores, of `evaluate` or `mean_over_folds`, as lines a person reads."""
+    """Format scores from `evaluate` or `mean_over_folds` as lines for people to read."""
     lines = []
     for protocol, s in scores.items():
         correct, f1 = f"accuracy {100 * s['accuracy']:.2f} %", f"macro-F1 {s['macro_f1']:.3f}"

@@ -1,4 +1,4 @@
-"""What a decision rests on: attention laid over the face, and scores for any heat map."""
+"""What a prediction relies on: attention laid over the face, and scores for any heat map."""
 
 import operator
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from .disk import FervtError, check_number
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int | None, ...], dtype: torch.dtype | None = None) -> None:
-    """Raise FervtError unless a tensor holds finite numbers in this shape (None: any length) and type, if given."""
+    """Raise FervtError unless a tensor holds finite numbers in this shape (None: any length) and dtype, if given."""
     if not isinstance(tensor, Tensor):
         raise FervtError(f"{name} is {type(tensor).__name__}: give a torch tensor")
     fits = tensor.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, tensor.shape, strict=True))
@@ -24,8 +24,8 @@ def _check(name: str, tensor: Tensor, shape: tuple[int | None, ...], dtype: torc
 
 @contextmanager
 def _evaluating(model: Callable) -> Iterator[None]:
-    """The model in eval mode, without gradients; afterwards every part of it is in the mode it was in."""
-    owner = getattr(model, "__self__", model)  # of a bound method, such as model.forward
+    """Run the model in eval mode without gradients, then restore the mode of each of its modules."""
+    owner = getattr(model, "__self__", model)  # for a bound method, such as model.forward
     modes = {module: module.training for module in (owner.modules() if isinstance(owner, nn.Module) else ())}
     for module in modes:
         module.training = False
@@ -40,17 +40,17 @@ def _evaluating(model: Callable) -> Iterator[None]:
 def rollout(attention: list[Tensor]) -> Tensor:
     """Attention rollout (Abnar and Zuidema 2020): how much of each input token reaches the class token.
 
-    Per layer the heads are averaged, the identity is added for the residual path, rows are normalised; the layers'
-    matrices are multiplied, last layer on the left.
+    For each layer, we average the heads, add the identity for the residual path, and normalize the rows. Then we
+    multiply the layers' matrices, last layer on the left.
 
     Args:
         attention: per layer `(b, heads, 1 + t, 1 + t)`.
 
     Returns:
-        `(b, t)`, non-negative; the class token's own share is left out.
+        `(b, t)`, non-negative, without the class token's own share.
     """
     if not isinstance(attention, list | tuple) or not attention or attention[0].ndim != 4:
-        raise FervtError("attention must be a list of (b, heads, 1 + t, 1 + t), one of each layer: `trace.attention`")
+        raise FervtError("attention must be a list of (b, heads, 1 + t, 1 + t), one per layer: `trace.attention`")
     total, (b, _, t) = None, attention[0].shape[:3]
     for weights in attention:
         _check("attention", weights, (b, None, t, t))
@@ -61,17 +61,17 @@ def rollout(attention: list[Tensor]) -> Tensor:
 
 
 def relevance(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-    """Transformer relevance (Chefer et al. 2021): attention counts as far as it speaks for the class.
+    """Transformer relevance (Chefer et al. 2021): attention counts to the extent that it supports the class.
 
-    Per layer, the attention weights are multiplied by the slopes of the class's logit in them. What is negative is set
-    to 0, and the heads are averaged. The identity is added for the residual path, and the layers' matrices are
-    multiplied, last layer on the left.
+    For each layer, we multiply the attention weights by the gradient of the class logit with respect to them, set
+    negative products to 0, and average the heads. We add the identity for the residual path and multiply the layers'
+    matrices, last layer on the left.
 
     Args:
         model: a `FERVT`, in eval mode. x: faces `(b, 3, h, w)`. target: the class of each, `(b,)` int64.
 
     Returns:
-        `(b, t)`, non-negative: of each input token; the class token's own is left out.
+        `(b, t)`, non-negative: the relevance of each input token, without the class token's own.
     """
     trace = model.trace(x.detach().clone().requires_grad_())
     slopes = torch.autograd.grad(trace.logits.gather(1, target[:, None]).sum(), trace.attention)
@@ -82,12 +82,12 @@ def relevance(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 
 
 def token_heat(weights: Tensor, cells: tuple[int, ...], side: int) -> Tensor:
-    """Weights of spatial tokens `(t,)` laid over the face as `(side, side)`; the sum of the map is that of the weights.
+    """Lay the weights of spatial tokens `(t,)` over the face as a map `(side, side)` with the same sum.
 
-    Each token's weight is spread evenly over its cell; the levels' maps are added.
+    We spread each token's weight evenly over its cell, then add the maps of all levels.
 
     Args:
-        cells: number of tokens per level, each a square number: `model.tokens.cells`.
+        cells: number of tokens per level, each a perfect square: `model.tokens.cells`.
     """
     _check("weights", weights, (sum(cells),))
     heat = torch.zeros(side, side)
@@ -119,11 +119,11 @@ def deletion_curve(
     """Probability of `target` while the hottest pixels are replaced, more at each step (Petsiuk et al. 2018).
 
     Args:
-        model: logits of `(b, 3, h, w)`. x: one face `(3, h, w)`. heat: `(h, w)`; of equal pixels the first goes first.
-        fill: what a pixel is replaced by, `(3, h, w)` or broadcast to it; None is the face's mean colour.
+        model: logits of `(b, 3, h, w)`. x: one face `(3, h, w)`. heat: `(h, w)`; equally hot pixels go in pixel order.
+        fill: what replaces a pixel, `(3, h, w)` or a shape that broadcasts to it; None is the face's mean color.
 
     Returns:
-        `(steps + 1,)`: from nothing deleted to all. A good explanation makes it fall early.
+        `(steps + 1,)`: from nothing deleted to everything. With a good explanation, it falls early.
     """
     return _curve(model, x, heat, target, steps, fill, deletes=True)
 
@@ -131,12 +131,12 @@ def deletion_curve(
 def insertion_curve(
     model: nn.Module, x: Tensor, heat: Tensor, target: int, steps: int = 12, fill: Tensor | None = None
 ) -> Tensor:
-    """Probability of `target` while the hottest pixels are put back into an empty picture: deletion turned round.
+    """Probability of `target` while the hottest pixels are put back into an empty picture: the reverse of deletion.
 
     Args: as for `deletion_curve`; `fill` is the empty picture.
 
     Returns:
-        `(steps + 1,)`: from nothing put back to the whole face. A good explanation makes it rise early.
+        `(steps + 1,)`: from nothing put back to the whole face. With a good explanation, it rises early.
     """
     return _curve(model, x, heat, target, steps, fill, deletes=False)
 

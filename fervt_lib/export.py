@@ -1,4 +1,4 @@
-"""The model without torch: an ONNX file that takes any number of faces and gives probabilities and every attention."""
+"""The model without torch: an ONNX file that takes any number of faces and returns probabilities and all attention."""
 
 import json
 import timeit
@@ -14,12 +14,12 @@ from .data import EXPRESSIONS, load
 from .disk import FervtError, written_whole
 from .model import FERVT, face_transforms
 
-AGREES, AGREES_INT8 = 1e-4, 0.25  # how far a probability of onnxruntime's may be from torch's
+AGREES, AGREES_INT8 = 1e-4, 0.25  # largest allowed difference from torch's probabilities
 BATCH = 32
 
 
 class Answers(nn.Module):
-    """Faces `(b, 3, side, side)` in [0, 1] to calibrated probabilities, region weights and each layer's attention."""
+    """Turn faces `(b, 3, side, side)` in [0, 1] into calibrated probabilities, region weights and all attention."""
 
     def __init__(self, model: FERVT):
         super().__init__()
@@ -32,24 +32,24 @@ class Answers(nn.Module):
 
 @torch.no_grad()
 def export_onnx(model: FERVT, path: Path, protocol: str = "", int8: bool = False) -> dict[str, float]:
-    """Write a model as ONNX, and compare it with torch on drawn faces.
+    """Export a model to ONNX, and compare it with torch on drawn faces.
 
     Args:
-        path: the file.
-        protocol: what the model was trained on, in words; it goes into the file.
-        int8: convolutions in 8 bits, their ranges from drawn faces: half the size.
+        path: the file to write.
+        protocol: what the model was trained on, in words; we store it in the file.
+        int8: run convolutions in 8 bits, with ranges from drawn faces: half the file size.
 
     Returns:
-        `difference`, the largest one of two probabilities; and milliseconds a face, in batches of 32, of `onnxruntime`
-        and of `torch`.
+        `difference`, the largest difference between two probabilities; and `onnxruntime` and `torch`, the milliseconds
+        per face of each, in batches of 32.
 
     Raises:
-        FervtError: onnx or onnxruntime is not installed, or the file gives other answers than torch (by more
-            than 1e-4, or 0.25 in int8). Then nothing is written.
+        FervtError: onnx or onnxruntime is not installed, or the file's probabilities differ from torch's (by more
+            than 1e-4, or 0.25 in int8). Then we write nothing.
     """
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401  what torch exports with
+        import onnxscript  # noqa: F401  torch needs it to export
     except ImportError as error:
         raise FervtError(f"{error}; to export, pip install '.[export]'") from error
     faces = face_transforms(model.side)(load("drawn", "train", count=256, size=model.side).images)
@@ -66,8 +66,8 @@ def export_onnx(model: FERVT, path: Path, protocol: str = "", int8: bool = False
             return torch.from_numpy(session.run(["probabilities"], {"faces": batch.numpy()})[0])
 
         difference = float((run() - wanted).abs().max())
-        if not difference <= (AGREES_INT8 if int8 else AGREES):  # nor where it is not a number
-            raise FervtError(f"{path.name} gives other answers than torch, by up to {difference:.1g}")
+        if not difference <= (AGREES_INT8 if int8 else AGREES):  # catches nan too
+            raise FervtError(f"{path.name}: its probabilities differ from torch's by up to {difference:.1g}")
         times = {"onnxruntime": _per_face(run), "torch": _per_face(lambda: model(batch))}
     return {"difference": difference} | times
 
@@ -86,14 +86,14 @@ def _program(answers: Answers, example: Tensor, protocol: str) -> torch.onnx.ONN
     program.model.metadata_props.update(
         classes=json.dumps(EXPRESSIONS),
         protocol=protocol,
-        preprocessing=f"cropped as FER+'s faces are, {side}×{side}, gray, the same in three channels, from 0 to 1",
+        preprocessing=f"cropped like FER+'s faces, {side}×{side}, gray, the same in all three channels, from 0 to 1",
         temperature=f"{answers.model.temperature:g}, applied",
     )
     return program
 
 
 def _to_int8(path: Path, faces: Tensor) -> None:
-    """Replace an ONNX file by one whose convolutions take 8-bit numbers."""
+    """Replace an ONNX file with a version whose convolutions run in 8 bits."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -113,5 +113,5 @@ def _to_int8(path: Path, faces: Tensor) -> None:
 
 
 def _per_face(run: Callable[[], object]) -> float:
-    """Milliseconds a face: the median of nine passes, after two that warm up."""
+    """Milliseconds per face: the median of nine passes, after two warmup passes."""
     return 1000 * median(timeit.repeat(run, number=1, repeat=11)[2:]) / BATCH

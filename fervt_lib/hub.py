@@ -1,4 +1,4 @@
-"""A model in a folder as the Hugging Face hub keeps them: config.json and model.safetensors."""
+"""A model in a folder laid out for the Hugging Face Hub: config.json and model.safetensors."""
 
 from pathlib import Path
 
@@ -10,12 +10,13 @@ from .model import PRESETS, fervt_compact
 
 
 class HubModel(nn.Module, PyTorchModelHubMixin, library_name="fervt_lib", license="mit"):
-    """FER-VT by the numbers that build it; `model` is the FERVT itself, for `predict`, `trace` and attributions.
+    """FER-VT, built from a few settings; `model` is the FERVT itself, for `predict`, `trace` and attributions.
 
-    `HubModel.of("ferplus").save_pretrained(folder)` writes it, `HubModel.from_pretrained(folder)` reads it.
+    `HubModel.of("ferplus").save_pretrained(folder)` saves it, `HubModel.from_pretrained(folder)` loads it.
 
     Args:
-        preset: compact, tiny or paper.
+        preset: compact, tiny, wide or paper.
+        classes: how many logits the model returns.
         temperature: see `FERVT.temperature`.
         prior: see `FERVT.prior`.
     """
@@ -30,12 +31,12 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="fervt_lib", licens
 
     @classmethod
     def of(cls, weights: str | Path = "ferplus") -> "HubModel":
-        """Shipped weights of the compact preset by their name, or a file of your own; in eval mode."""
+        """Load shipped weights of the compact preset by name, or your own weights file, in eval mode."""
         loaded = fervt_compact(weights=weights)
         made = cls("compact", loaded.transformer.head.out_features, loaded.temperature, loaded.prior)
         made.model.load_state_dict(loaded.state_dict())
         return made.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Faces `(b, 3, side, side)` in [0, 1] to logits `(b, classes)`."""
+        """Turn faces `(b, 3, side, side)` in [0, 1] into logits `(b, classes)`."""
         return self.model(x)

@@ -1,4 +1,4 @@
-"""Your own photo: its faces are found, cropped as FER+'s faces are, and read. All of it happens on this machine."""
+"""Your own photo: we find its faces, crop them as in FER+, and read their expressions. All of this runs locally."""
 
 import io
 import stat
@@ -24,24 +24,24 @@ from .model import FERVT, face_transforms, fervt_compact
 from .pictures import as_face, as_viewed
 
 MEGAPIXELS = 50  # at most
-LEAST = 20  # pixels along each side
-DRAWINGS = ("EPS", "PDF", "WMF")  # formats that other programs would have to draw
-UNREADABLE = "no picture that can be read: empty, cut off near its start, or of another type (save HEIC, SVG as JPEG)"
-SURE, TORN = 1.7, 3.5  # effective number of answers, e to the entropy: up to SURE one answer, beyond TORN none
+LEAST = 20  # pixels along each side, at least
+DRAWINGS = ("EPS", "PDF", "WMF")  # formats that need another program to render them
+UNREADABLE = "no picture that can be read: empty, cut off near its start, or of another type (save HEIC or SVG as JPEG)"
+SURE, TORN = 1.7, 3.5  # effective number of answers, exp(entropy): up to SURE, we give one answer; beyond TORN, none
 
 Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face of a photo and what the model makes of it.
+    """A face in a photo, and what the model says about it.
 
     Attributes:
-        box: left, top, right and bottom in pixels of the upright photo; it may reach beyond the photo.
-        probabilities: of each expression.
+        box: left, top, right and bottom in pixels of the upright photo; it may extend beyond the photo.
+        probabilities: one for each expression.
         seen: the crop as the model saw it, `(1 or 3, side, side)` uint8.
-        region_weights: `(regions, 3)`; of `explain=True`.
-        attention: of each layer, `(heads, tokens, tokens)`; of `explain=True`.
+        region_weights: `(regions, 3)`; only with `explain=True`.
+        attention: one `(heads, tokens, tokens)` per layer; only with `explain=True`.
     """
 
     box: tuple[int, int, int, int]
@@ -52,7 +52,7 @@ class Face:
 
     @property
     def answer(self) -> str:
-        """The answer in words, with how sure the model is: "happiness", or "unsure: sadness or neutral"."""
+        """The answer in words, including how sure the model is: "happiness", or "unsure: sadness or neutral"."""
         p = np.array(list(self.probabilities.values()))
         answers = float(np.exp(-(p * np.log(p.clip(1e-9))).sum()))
         names = sorted(self.probabilities, key=lambda name: -self.probabilities[name])
@@ -65,14 +65,14 @@ class Face:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo's faces, the largest first.
+    """A photo and its faces, largest first.
 
     Attributes:
-        name: of the file, or what was given.
-        size: width and height of the upright photo; (0, 0) where it could not be read.
+        name: the path of the file, or a description of what you passed.
+        size: width and height of the upright photo; (0, 0) if it could not be read.
         faces: the faces found, the largest first.
-        note: what a reader must know: that there is no face, or that a file has more pictures than the first.
-        fault: why the picture could not be read, where several were given; alone, it is raised.
+        note: what you need to know: that no face was found, or that the file has more pictures than the first.
+        fault: why the picture could not be read, if you passed several; for a single picture, it is raised.
     """
 
     name: str
@@ -91,29 +91,29 @@ def recognise(
     margin: float = 1.0,
     explain: bool = False,
 ) -> Photo | list[Photo]:
-    """Find the faces of a photo, or of several, and read their expressions.
+    """Find the faces in one or several photos, and read their expressions.
 
     Args:
         picture: a path, the bytes of a file, a PIL picture, an array `(h, w)` or `(h, w, 1 or 3)`, a tensor
             `(1 or 3, h, w)`; or a list of them. Up to 50 megapixels.
-        model: without it, the weights that come with the library, trained on FER+.
-        prior: see `predict`: "uniform" for posed faces.
-        whole: where no face is found, take the largest square in the middle as one.
+        model: None means the weights that ship with the library, trained on FER+.
+        prior: see `predict`; use "uniform" for posed faces.
+        whole: if no face is found, treat the largest square in the middle as one.
         margin: 1 frames a face as FER+ does; 1.2 takes in a fifth more.
-        explain: keep region weights and attention of each face.
+        explain: also keep the region weights and attention of each face.
 
     Returns:
-        A photo, or a list of photos in the order of the pictures; one that cannot be read has its `fault`.
+        A photo, or a list of photos in the order of the pictures. In a list, `fault` marks a picture we could not read.
 
     Raises:
-        FervtError: the picture cannot be read (its name and the way out), or an option is out of range.
+        FervtError: the picture cannot be read (you get its name and the fix), or an option is out of range.
     """
     check_number("margin", margin, 0.5, 2.0)
     model = _shipped() if model is None else model
     if not isinstance(model, FERVT) or model.transformer.head.out_features != len(EXPRESSIONS):
-        raise FervtError("model: give one of eight expressions, as fervt_compact(weights='ferplus') makes it")
+        raise FervtError("model: give one of eight expressions, such as fervt_compact(weights='ferplus')")
     check_prior(model, prior)
-    detector()  # says if it is missing, before any photo is read
+    detector()  # fails at once if dlib is missing, before we read any photo
     how = {"model": model, "prior": prior, "whole": whole, "margin": margin, "explain": explain}
     if not isinstance(picture, list | tuple):
         return _read(picture, **how)
@@ -171,10 +171,10 @@ def _faces(pixels: np.ndarray, frames: list[Frame], model: FERVT, prior: str, ex
 
 
 def read_picture(picture: Picture) -> tuple[np.ndarray, str]:
-    """A picture as a viewer shows it, `(h, w)` or `(h, w, 3)` uint8, and what there is to say about it.
+    """A picture as a viewer shows it, `(h, w)` or `(h, w, 3)` uint8, and a note about it, which may be empty.
 
     Raises:
-        FervtError: the picture cannot be read, or is too large or too small; it does not name the file.
+        FervtError: the picture cannot be read, or is too large or too small; the message does not name the file.
     """
     if not isinstance(picture, Picture):
         raise FervtError("give a path, the bytes of a file, a PIL picture, an array or a tensor, or a list of them")
@@ -192,7 +192,7 @@ def read_picture(picture: Picture) -> tuple[np.ndarray, str]:
         return np.asarray(to_pil_image(face.float() if face.is_floating_point() else face)), note
     except FervtError:
         raise
-    except Exception as error:  # Pillow's readers raise nearly everything on damaged files
+    except Exception as error:  # Pillow's readers raise nearly every kind of error on damaged files
         raise FervtError(f"the picture is damaged or cut off ({type(error).__name__}: {error})") from error
 
 
@@ -210,7 +210,7 @@ def _opened(source: str | Path | bytes) -> tuple[Image.Image, str]:
     except FileNotFoundError as error:
         raise FervtError("there is no such file") from error
     except PermissionError as error:
-        raise FervtError("this file may not be read by you; change its permissions") from error
+        raise FervtError("you may not read this file; change its permissions") from error
     except UnidentifiedImageError as error:
         raise FervtError(UNREADABLE) from error
     except Image.DecompressionBombError as error:
@@ -223,11 +223,11 @@ def _check_size(width: int, height: int) -> None:
     if width * height > MEGAPIXELS * 1_000_000:
         raise FervtError(f"{width}×{height} pixels are more than {MEGAPIXELS} megapixels; make it smaller first")
     if min(width, height) < LEAST:
-        raise FervtError(f"{width}×{height} pixels are too few for a face; {LEAST} along each side are the least")
+        raise FervtError(f"{width}×{height} pixels are too few for a face; use at least {LEAST} along each side")
 
 
 def annotate(picture: Picture, photo: Photo) -> Image.Image:
-    """The photo with a frame around each face and its answer below, numbered where there are several."""
+    """Draw a frame around each face, with its answer below or above it; number the answers if there are several."""
     pixels, _ = read_picture(picture)
     image = Image.fromarray(pixels).convert("RGB")
     pen, size = ImageDraw.Draw(image), max(12, round(min(image.size) / 30))
@@ -246,7 +246,7 @@ def annotate(picture: Picture, photo: Photo) -> Image.Image:
 
 
 def _lines(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Words in lines that are no wider than `width` pixels, but for single words."""
+    """Break text into lines of at most `width` pixels; only a single long word may be wider."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

@@ -1,4 +1,4 @@
-"""Arrays to pictures: numpy for what a slider redraws, matplotlib for figures that stand still."""
+"""Turn arrays into pictures: numpy for what a slider redraws, matplotlib for static figures."""
 
 import base64
 import html
@@ -13,19 +13,19 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 HEAT = "viridis"
-"""Colours of what is 0 or more: attention, weights, heat. Even in lightness and safe for colour-blind readers."""
+"""Colormap for values of 0 or more: attention, weights, heat. Even in lightness and safe for color-blind readers."""
 
 SIGNED = "RdBu_r"
-"""Colours of what has a sign, drawn from -m to m: red speaks for, blue against, white is 0."""
+"""Colormap for signed values, drawn from -m to m: red is evidence for, blue is evidence against, white is 0."""
 
 ORANGE, BLUE = (230, 97, 0), (0, 114, 178)
-"""Marks in a picture, and what is not marked; safe for colour-blind readers beside each other and on `HEAT`."""
+"""Marked and unmarked parts of a picture; safe for color-blind readers next to each other and on `HEAT`."""
 
 FONT = ImageFont.load_default(size=15)
 
 
 def use_style() -> None:
-    """One look for all figures of the course; called once at the top of a notebook."""
+    """Give all figures in the course the same look; call it once at the top of a notebook."""
     plt.rcParams.update(
         {
             "figure.figsize": (8, 3.2),
@@ -42,13 +42,13 @@ def use_style() -> None:
 
 
 def ink(colour: str | tuple[float, float, float]) -> str:
-    """Black or white, whichever is easier to read on a colour of matplotlib's (WCAG 2.2, relative luminance)."""
+    """Black or white, whichever is easier to read on a matplotlib color (WCAG 2.2, relative luminance)."""
     linear = ((np.array(mpl.colors.to_rgb(colour)) + 0.055) / 1.055) ** 2.4
     return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.18 else "white"
 
 
 def to_rgb(face: Tensor | np.ndarray) -> np.ndarray:
-    """A face `(1 or 3, h, w)`, uint8 or float in [0, 1], as `(h, w, 3)` uint8."""
+    """Turn a face `(1 or 3, h, w)`, uint8 or float in [0, 1], into `(h, w, 3)` uint8."""
     face = np.asarray(face)
     if face.dtype != np.uint8:
         face = (face.clip(0, 1) * 255).round().astype(np.uint8)
@@ -58,7 +58,7 @@ def to_rgb(face: Tensor | np.ndarray) -> np.ndarray:
 def heat_rgb(
     values: Tensor | np.ndarray, low: float | None = None, high: float | None = None, cmap: str = HEAT
 ) -> np.ndarray:
-    """Values `(h, w)` as colours `(h, w, 3)` uint8; low and high default to the smallest and the largest value."""
+    """Turn values `(h, w)` into colors `(h, w, 3)` uint8; low and high default to the smallest and largest value."""
     values = np.asarray(values, dtype=np.float64)
     low = values.min() if low is None else low
     high = values.max() if high is None else high
@@ -67,25 +67,25 @@ def heat_rgb(
 
 
 def enlarge(picture: np.ndarray, side: int, smooth: bool = False) -> np.ndarray:
-    """A picture `(h, w, 3)` uint8 at `side` pixels of height; `smooth` blends, else each pixel becomes a square."""
+    """Resize a picture `(h, w, 3)` uint8 to height `side`; `smooth` blends pixels, otherwise each becomes a square."""
     width = round(side * picture.shape[1] / picture.shape[0])
     how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(picture).resize((width, side), how))
 
 
 def overlay(face: np.ndarray, heat: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """A heat picture laid over a face, both `(h, w, 3)` uint8; opacity 0 shows the face alone, 1 the heat alone."""
+    """Lay a heat picture over a face, both `(h, w, 3)` uint8; opacity 0 shows only the face, 1 only the heat."""
     return ((1 - opacity) * face + opacity * heat).round().astype(np.uint8)
 
 
 def beside(*pictures: np.ndarray, gap: int = 12) -> np.ndarray:
-    """Pictures `(h, w, 3)` of one height in a row, with a white gap."""
+    """Put pictures `(h, w, 3)` of the same height side by side, with a white gap."""
     white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
     return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=1)
 
 
 def cut_lines(picture: np.ndarray, cells: int) -> np.ndarray:
-    """A square picture with the lines that cut it into cells × cells parts, in yellow."""
+    """Draw yellow lines that cut a square picture into cells × cells parts."""
     image, step = Image.fromarray(picture), len(picture) / cells
     pen = ImageDraw.Draw(image)
     for i in range(1, cells):
@@ -95,7 +95,7 @@ def cut_lines(picture: np.ndarray, cells: int) -> np.ndarray:
 
 
 def mark_cell(picture: np.ndarray, index: int, cells: int) -> np.ndarray:
-    """A square picture with one of its cells × cells parts, counted row by row, framed in orange."""
+    """Frame one of the cells × cells parts of a square picture, counted row by row, in orange."""
     image, step = Image.fromarray(picture), len(picture) / cells
     top, left = (step * n for n in divmod(index, cells))
     ImageDraw.Draw(image).rectangle((left, top, left + step - 1, top + step - 1), outline=ORANGE, width=4)
@@ -103,7 +103,7 @@ def mark_cell(picture: np.ndarray, index: int, cells: int) -> np.ndarray:
 
 
 def outline(picture: np.ndarray, mask: Tensor | np.ndarray) -> np.ndarray:
-    """A square picture with the border of a mask `(h, w)` of any size drawn into it in orange."""
+    """Draw the border of a mask `(h, w)` of any size into a square picture, in orange."""
     inside = enlarge(to_rgb(np.asarray(mask, dtype=np.uint8)[None] * 255), len(picture))[..., 0] > 127
     padded, n = np.pad(inside, 2), len(picture)
     shifted = [padded[2 + i : 2 + i + n, 2 + j : 2 + j + n] for i in (-2, 0, 2) for j in (-2, 0, 2)]
@@ -112,7 +112,7 @@ def outline(picture: np.ndarray, mask: Tensor | np.ndarray) -> np.ndarray:
 
 
 def frame(picture: np.ndarray, colour: tuple[int, int, int], width: int = 3) -> np.ndarray:
-    """A picture with a coloured frame around it, and a thin white one around that."""
+    """Put a colored frame around a picture, and a thin white one around that."""
     framed = np.pad(picture, ((width + 1, width + 1), (width + 1, width + 1), (0, 0)), constant_values=255)
     framed[1:-1, 1:-1] = colour
     framed[width + 1 : -width - 1, width + 1 : -width - 1] = picture
@@ -120,7 +120,7 @@ def frame(picture: np.ndarray, colour: tuple[int, int, int], width: int = 3) -> 
 
 
 def caption(text: str, width: int, height: int = 28) -> np.ndarray:
-    """Black words on a white strip `(height, width, 3)`; lines are parted by a line feed."""
+    """Black text on a white strip `(height, width, 3)`; a line feed starts a new line."""
     image = Image.new("RGB", (width, height), "white")
     ImageDraw.Draw(image).text((4, 4), text, fill="black", font=FONT)
     return np.asarray(image)
@@ -130,7 +130,7 @@ def bars(values: Tensor | np.ndarray, chosen: int, width: int = 320, height: int
     """Positive values as bars below a white strip, the chosen one in orange, and their mean as a black line."""
     values, image = np.asarray(values), Image.new("RGB", (width, height), "white")
     pen, step = ImageDraw.Draw(image), width / len(values)
-    unit = (height - 60) / max(values.max(), 2 * values.mean())  # pixels; the mean is never above half of the height
+    unit = (height - 60) / max(values.max(), 2 * values.mean())  # pixels; the mean never rises above half of the height
     for i, value in enumerate(values):
         box = (i * step, height - unit * value, (i + 0.8) * step, height)
         pen.rectangle(box, fill=ORANGE if i == chosen else BLUE)
@@ -156,13 +156,13 @@ def show(alt: str) -> None:
     """Show the current figure in the notebook and close it.
 
     Args:
-        alt: what there is to see, in words; stored with the picture, for screen readers and viewers without pictures.
+        alt: a description of the figure, stored with the picture for screen readers and viewers without pictures.
     """
     buffer = io.BytesIO()
     plt.gcf().savefig(buffer, format="png")
     plt.close()
     data = {"image/png": buffer.getvalue(), "text/plain": alt}
-    if "JPY_SESSION_NAME" in os.environ:  # JupyterLab shows a PNG without its words, but not an image in HTML
+    if "JPY_SESSION_NAME" in os.environ:  # JupyterLab drops the alt text of a PNG, but not of an HTML image
         source = base64.b64encode(buffer.getvalue()).decode()
         data["text/html"] = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{source}">'
     display(data, metadata={"image/png": {"alt": alt}}, raw=True)
@@ -187,7 +187,7 @@ def show_pictures(
 def show_matrix(
     values: Tensor | np.ndarray, rows: list[str], columns: list[str], title: str, digits: int = 2, *, alt: str
 ) -> None:
-    """A matrix as coloured cells with its numbers: confusion, attention, correlations."""
+    """A matrix as colored cells with its numbers: confusion, attention, correlations."""
     values = np.asarray(values)
     _, axis = plt.subplots(figsize=(max(3.6, 1.6 + 0.75 * len(columns)), 1.2 + 0.45 * len(rows)))
     image = axis.imshow(values, aspect="auto")

@@ -1,6 +1,6 @@
-"""Training on whatever device is there: `fervt train --help`.
+"""Training on whatever device you have: see `fervt train --help`.
 
-Several devices: `accelerate launch -m fervt_lib train …`; two CPU processes:
+For several devices: `accelerate launch -m fervt_lib train …`; for two CPU processes:
 `OMP_NUM_THREADS=1 python -m torch.distributed.run --standalone --nproc_per_node=2 -m fervt_lib train …`.
 """
 
@@ -44,8 +44,8 @@ from .model.weights import fingerprint
 
 __all__ = ["LossError", "Recipe", "check_same_recipe", "choose_precision", "read_recipe", "to_model_input", "train"]
 CHECKPOINT, WEIGHTS, RECORD = "checkpoint.safetensors", "model.safetensors", "model.json"  # the files of a run
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # what a file system that knows no locks answers
-RANGES = {  # of a recipe's numbers, both ends included
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # errors from a file system without locks
+RANGES = {  # allowed range of each number in a recipe, both ends included
     "fold": (0, FOLDS - 1),
     "epochs": (1, 10**6),
     "batch_size": (1, 10**6),
@@ -57,34 +57,34 @@ RANGES = {  # of a recipe's numbers, both ends included
     "teacher_share": (0, 1),
     "seed": (0, MAX_SEED),
 }
-RENAMED = {"average_decay": "ema_decay"}  # fields of recipes that earlier versions wrote
+RENAMED = {"average_decay": "ema_decay"}  # old and new names of recipe fields
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the weights of a run, besides the code and the machine. A wrong choice raises FervtError."""
+    """Everything that determines a run's weights, besides the code and the machine. A bad value raises FervtError."""
 
     dataset: str = "ferplus"  # where the faces come from: ferplus, fer2013, ckplus, rafdb or drawn
-    protocol: Literal["majority", "argmax"] = "majority"  # of FER+ training faces; validation is always majority
-    fold: int = 0  # of CK+, 0 to 9: the fold that is kept for the test
-    classes: Literal[7, 8] = 7  # of CK+: 7, or 8 with neutral
+    protocol: Literal["majority", "argmax"] = "majority"  # FER+ only: for training; validation always uses majority
+    fold: int = 0  # CK+ only, 0 to 9: the fold held out for testing
+    classes: Literal[7, 8] = 7  # CK+ only: 7, or 8 with neutral
     preset: Literal["compact", "tiny", "paper", "wide"] = "compact"  # the size of the model
-    variant: str = ""  # the name of what `build` makes, where `train` is given one; empty: the preset
-    start: str = ""  # a file of the preset's weights to go on from; empty: random weights
+    variant: str = ""  # a name for your own model, if you pass `build` to `train`; empty: the preset
+    start: str = ""  # a weights file of the same preset to start from; empty: random weights
     targets: Literal["votes", "hard"] = "votes"  # votes: the distribution over expressions; hard: the label
-    augmentation: Literal["usual", "strong"] = "usual"  # strong: more light and size, for faces unlike the dataset's
-    teachers: tuple[str, ...] = ()  # files of weights; what they answer to the same changed faces joins the target
-    teacher_share: float = 0.5  # of the teachers' mean answer in the target; the rest is the votes or the label
+    augmentation: Literal["usual", "strong"] = "usual"  # strong: light and size vary more, for new kinds of faces
+    teachers: tuple[str, ...] = ()  # weights files; their predictions for the same augmented faces join the target
+    teacher_share: float = 0.5  # weight of the teachers' mean prediction in the target; the rest is the votes or label
     epochs: int = 24  # passes over the training faces
     batch_size: int = 128  # faces per process and step
-    schedule: Literal["one-cycle", "constant"] = "one-cycle"  # of the learning rate; constant: peak_lr throughout
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"  # learning-rate schedule; constant: peak_lr throughout
     peak_lr: float = 2e-3  # the highest learning rate
-    weight_decay: float = 0.05  # of matrices and kernels, not of biases and normalisation
-    clip_norm: float = 1.0  # the longest gradient; a longer one is shortened
-    ema_decay: float = 0.998  # per step, of the averaged weights; lower in the first steps
-    rare_share: float = 0.1  # an expression rarer than this among the labels has its faces repeated; 0: none
-    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"  # auto: bf16 where the hardware has it
-    seed: int = 0  # of the first weights, the order of the faces, their changes, stochastic depth
+    weight_decay: float = 0.05  # applies to matrices and kernels, not to biases and normalization
+    clip_norm: float = 1.0  # largest gradient norm; larger gradients are scaled down to it
+    ema_decay: float = 0.998  # decay of the averaged weights per step; lower in the first steps
+    rare_share: float = 0.1  # repeat the faces of expressions rarer than this share of the labels; 0: repeat none
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"  # auto: bf16 where the hardware supports it
+    seed: int = 0  # for the initial weights, the order and augmentation of the faces, and stochastic depth
 
     def __post_init__(self):
         for name, hint in get_type_hints(type(self)).items():
@@ -101,20 +101,20 @@ class Recipe:
 
 
 def read_recipe(facts: dict) -> dict:
-    """The fields of a recipe as any version of the library wrote them, in today's names.
+    """The fields of a recipe written by any version of the library, under today's names.
 
-    What a version did not know yet had today's default. Variants were once a part of the preset's name.
+    Fields that a version did not have yet get today's defaults. Variants used to be part of the preset's name.
     """
     found = {RENAMED.get(name, name): value for name, value in facts.items()}
     if "variant" not in found and "preset" in found:
         found["preset"], _, found["variant"] = found["preset"].partition("-")
-    if found.get("protocol") == "drawn":  # once the protocol of faces that have only one
+    if found.get("protocol") == "drawn":  # the old name where faces have only one protocol
         del found["protocol"]
     return _as_json(Recipe()) | found
 
 
 def _as_json(recipe: Recipe) -> dict:
-    """A recipe's fields as they come back from a file, where a tuple is a list."""
+    """A recipe's fields as they come back from a JSON file, where tuples are lists."""
     return json.loads(json.dumps(asdict(recipe)))
 
 
@@ -128,29 +128,29 @@ def train(
     augment: Augment | None = None,
     on_epoch_end: Callable[[int, FERVT], None] | None = None,
 ) -> FERVT:
-    """Train, or go on with the run that `folder` holds, and return the averaged model in eval mode.
+    """Train a model, or resume the run in `folder`, and return the averaged model in eval mode.
 
-    `folder` gets `checkpoint.safetensors` after every epoch (resume goes on as if never stopped), and at the end
-    `model.safetensors` (fp16) with `model.json`: the recipe, time, and every epoch's scores on validation faces
-    (averaged weights, no mirror image).
+    After every epoch, we save `checkpoint.safetensors` in `folder`; a resumed run continues as if it had never stopped.
+    At the end, we save `model.safetensors` (fp16) and `model.json`: the recipe, the time, and every epoch's scores on
+    the validation faces (averaged weights, no mirror image).
 
     Args:
-        faces, validation: sets to use instead of the recipe's dataset; both, or none.
-        build: makes a model of your own; the recipe names it in `variant`. It is called after the seed is set.
-        augment: changes to the training faces instead of those that the recipe names.
-        on_epoch_end: called after every epoch with its number, from 1, and the averaged model; it must change neither.
+        faces, validation: sets to use instead of the recipe's dataset; give both or neither.
+        build: builds a model of your own, which the recipe names in `variant`. We call it after setting the seed.
+        augment: augmentation to use instead of the one that the recipe names.
+        on_epoch_end: called after every epoch with its number (from 1) and the averaged model; it must change neither.
 
     Raises:
-        LossError: the loss is not finite; step and learning rate are named.
-        CheckpointError: the folder's checkpoint is damaged, or comes from another recipe, other faces or another model,
-            or the recipe's `start` does not hold weights of its preset.
-        FervtError: the folder cannot be written, or another process trains in it.
+        LossError: the loss is not finite; the message gives the step and the learning rate.
+        CheckpointError: the folder's checkpoint is damaged or comes from a different recipe, faces or model, or the
+            recipe's `start` file does not hold weights of its preset.
+        FervtError: the folder is not writable, or another process is training in it.
     """
     build = _builder(recipe, build)
     if (faces is None) != (validation is None):
-        raise FervtError("give both `faces` and `validation`, on which every epoch is scored, or neither")
+        raise FervtError("give both `faces` and `validation` (we score every epoch on it), or neither")
     faces, validation = map(as_faces, _load_faces(recipe) if faces is None else (faces, validation))
-    AcceleratorState._reset_state()  # else a second run in one process could not have another precision
+    AcceleratorState._reset_state()  # otherwise a second run in this process could not change the precision
     accelerator = Accelerator(
         mixed_precision=choose_precision(recipe.precision), cpu=not torch.accelerator.is_available()
     )
@@ -164,7 +164,7 @@ def train(
                 on_epoch_end(epoch + 1, run.engine.average)
             run.save(epoch + 1)
         if done == recipe.epochs:
-            accelerator.print(f"{folder}: this run is finished, its {done} epochs are done; nothing was trained")
+            accelerator.print(f"{folder}: this run is finished (all {done} epochs), so there was nothing to train")
         if done < recipe.epochs or not all((Path(folder) / name).is_file() for name in (WEIGHTS, RECORD)):
             run.export()
     return run.engine.average.requires_grad_(True)
@@ -186,19 +186,19 @@ def _load_faces(recipe: Recipe) -> tuple[Faces, Faces]:
 
 @contextmanager
 def _reserved(folder: Path, accelerator: Accelerator) -> Iterator[None]:
-    """The folder of a run, made where it is not there, for this run alone; looked at before any work is done."""
+    """Create a run's folder if needed and lock it for this run. Problems with it surface before any work is done."""
     if not accelerator.is_main_process:
         yield
         return
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with suppress(NotImplementedError):  # a file system without locks: there the user must see to it
-            lock.acquire()  # the system lets go of it when the process dies
+        with suppress(NotImplementedError):  # without locks, it is up to the user to run one process per folder
+            lock.acquire()  # the system releases it when the process dies
         if blocked := [folder / name for name in (CHECKPOINT, WEIGHTS, RECORD) if (folder / name).is_dir()]:
             raise IsADirectoryError(f"{blocked[0].name} is a folder")
     except Timeout:
-        way_out = f"wait for it, choose another folder, or remove {folder / '.lock'} where no process is left"
+        way_out = f"wait for it, choose another folder, or remove {folder / '.lock'} if no process is left"
         raise FervtError(f"{folder}: another process trains in it; {way_out}") from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
@@ -211,17 +211,17 @@ def _reserved(folder: Path, accelerator: Accelerator) -> Iterator[None]:
 
 
 class _Run:
-    """The state of a run and how it goes to disk and comes back."""
+    """The state of a run, and how we save it to disk and restore it."""
 
     def __init__(self, recipe: Recipe, folder: Path, accelerator: Accelerator, sets, build, augment: Augment):
         self.recipe, self.accelerator, (faces, self.validation) = recipe, accelerator, sets
         if not len(self.validation):
-            raise FervtError("there are no validation faces, on which every epoch is scored")
+            raise FervtError("there are no validation faces, but every epoch is scored on them")
         self.checkpoint, self.weights = folder / CHECKPOINT, folder / WEIGHTS
         rows = repeat_rare(faces, recipe.rare_share, torch.Generator().manual_seed(recipe.seed))
         torch.manual_seed(recipe.seed)
         model = build().to(memory_format=torch.channels_last)
-        shares = to_distribution(faces.votes[rows]).mean(dim=0).tolist()  # of each expression among an epoch's votes
+        shares = to_distribution(faces.votes[rows]).mean(dim=0).tolist()  # each expression's share of an epoch's votes
         model.temperature, model.prior = 1.0, tuple(round(share, 5) for share in shares)
         self.augmentation, self.history = _described(augment), []
         self.start = fingerprint(Path(recipe.start)) if recipe.start else None
@@ -235,7 +235,7 @@ class _Run:
         self.engine = Engine(recipe, accelerator, model, faces, rows, augment, teachers)
 
     def train_and_score(self, epoch: int) -> dict:
-        """One epoch and the averaged model's scores after it, as the record tells them."""
+        """Train for one epoch, score the averaged model, and return the epoch's entry for the record."""
         start = time.perf_counter()
         loss = self.engine.epoch(epoch)
         seconds = time.perf_counter() - start
@@ -247,15 +247,15 @@ class _Run:
         return {"epoch": epoch + 1, "loss": round(loss, 4), "seconds": round(seconds, 1), "validation": scores}
 
     def _answers(self) -> Tensor:
-        """The averaged model's probabilities `(n, 8)` of the validation faces, shared out among the processes."""
+        """The averaged model's probabilities `(n, 8)` for the validation faces; the processes share the work."""
         n, many, model = len(self.validation), self.accelerator.num_processes, self.engine.average
         if many > 1:
-            for buffer in model.buffers():  # each process has moved BatchNorm's statistics by its own batches
+            for buffer in model.buffers():  # each process updated BatchNorm's statistics with its own batches
                 torch.distributed.broadcast(buffer, src=0)
-        mine = torch.arange(self.accelerator.process_index, n + -n % many, many) % n  # the first again, to fill up
+        mine = torch.arange(self.accelerator.process_index, n + -n % many, many) % n  # padded with the first
         with self.accelerator.autocast():
             answers = predict(model, self.validation if many == 1 else self.validation.take(mine), mirror=False)
-        every = self.accelerator.gather(answers.to(self.accelerator.device)).cpu()  # process by process
+        every = self.accelerator.gather(answers.to(self.accelerator.device)).cpu()  # ordered by process
         return every.view(many, -1, every.shape[1]).transpose(0, 1).flatten(0, 1)[:n]
 
     def save(self, epochs_done: int) -> None:
@@ -265,7 +265,7 @@ class _Run:
         parts = {"model": engine.inner.state_dict(), "average": engine.average.state_dict()}
         parts |= {f"optimizer.{i}": moments for i, moments in engine.optimizer.state_dict()["state"].items()}
         tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
-        # a copy of each: safetensors refuses channels_last strides and shared memory
+        # copy each tensor: safetensors refuses channels_last strides and shared memory
         tensors = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
         facts = {
             "recipe": asdict(self.recipe),
@@ -280,17 +280,17 @@ class _Run:
         )
 
     def resume(self) -> int:
-        """Take up the folder's checkpoint, if there is one; returns the number of epochs already done."""
+        """Load the folder's checkpoint, if there is one, and return the number of epochs already done."""
         if not self.checkpoint.is_file():
             return 0
         tensors, metadata = read_safetensors(self.checkpoint)
         if "fingerprint" not in metadata:
-            where = f"{self.checkpoint}: not the checkpoint of a run of this version of the library"
-            raise CheckpointError(f"{where}; give this run another folder")
+            where = f"{self.checkpoint}: this version of the library did not write this checkpoint"
+            raise CheckpointError(f"{where}; choose another folder for this run")
         facts = {name: json.loads(value) for name, value in metadata.items()}
         check_same_recipe(self.checkpoint, facts["recipe"], self.recipe)
         if other := [name for name, value in self.fingerprint.items() if facts["fingerprint"][name] != value]:
-            way_out = "go on with the same, or choose another folder"
+            way_out = "resume with the same, or choose another folder"
             raise CheckpointError(f"{self.checkpoint} comes from a run with other {', '.join(other)}: {way_out}")
         engine = self.engine
         engine.inner.load_state_dict(_without_prefix("model.", tensors))
@@ -323,15 +323,15 @@ class _Run:
 
 
 def _teacher(path: str) -> FERVT:
-    """A model that is only asked; its answers are for the eight expressions."""
+    """Load a frozen teacher, which must predict all eight expressions."""
     model = load_weights(path).requires_grad_(False)
     if (classes := model.transformer.head.out_features) != len(EXPRESSIONS):
-        raise FervtError(f"{path}: a teacher answers {len(EXPRESSIONS)} expressions, this one {classes}")
+        raise FervtError(f"{path}: a teacher must predict {len(EXPRESSIONS)} expressions, not {classes}")
     return model.to(memory_format=torch.channels_last)
 
 
 def _described(augment: Augment) -> dict:
-    """An augmentation as the record tells it."""
+    """An augmentation's entry in the record."""
     try:
         return json.loads(json.dumps({"class": type(augment).__name__, **asdict(augment)}))
     except TypeError as error:
@@ -340,16 +340,16 @@ def _described(augment: Augment) -> dict:
 
 
 def check_same_recipe(file: Path, found: dict, recipe: Recipe) -> None:
-    """Raise CheckpointError unless the recipe found in a file is the one asked for; what differs is named."""
+    """Raise CheckpointError unless the recipe in a file is the one you gave; the message lists the differences."""
     wanted, found = _as_json(recipe), read_recipe(found)
     if differs := [f"{name} {found[name]!r}, not {wanted[name]!r}" for name in wanted if found[name] != wanted[name]]:
         raise CheckpointError(
-            f"{file} comes from another recipe ({'; '.join(differs)}): go on with that one, or choose another folder"
+            f"{file} comes from another recipe ({'; '.join(differs)}): resume with that one, or choose another folder"
         )
 
 
 def _structure(model: nn.Module) -> str:
-    """A checksum of a model before its training: its parts, their settings, its tensors and which of them learn."""
+    """A checksum of a model before training: its modules, their settings, its tensors, and which are trainable."""
     facts = [(name, p.requires_grad) for name, p in model.named_parameters()]
     facts += [(name, tuple(t.shape), f"{t.cpu().double().sum():.3g}") for name, t in model.state_dict().items()]
     for name, part in model.named_modules():
@@ -372,5 +372,5 @@ def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor
 
 
 def _laid_out_as(parameter: Tensor, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    # the fused AdamW walks parameter and moments side by side in memory, so channels_last must be theirs too
+    # the fused AdamW reads parameter and moments side by side in memory, so both need the channels_last layout
     return {name: torch.empty_like(parameter).copy_(t) if t.ndim else t for name, t in state.items()}

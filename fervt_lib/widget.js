@@ -1,8 +1,8 @@
 // A picture and its controls, side by side where there is room.
 //
-// In a notebook Python draws: a control moves, the state goes to the kernel, a JPEG comes back. With `panels` the
-// numbers are here already, and the browser draws them itself. On a page without a kernel `ahead` holds pictures of
-// some states; the nearest is shown. The model is anywidget's: get, set, on, save_changes.
+// In a notebook, Python draws: when a control moves, the state goes to the kernel, and a JPEG comes back. With `panels`,
+// the browser already has the numbers and draws them itself. On a page without a kernel, `ahead` holds pictures of some
+// states, and we show the nearest. The model is anywidget's: get, set, on, save_changes.
 
 const STYLE = `
 .fervt { display: flex; flex-wrap: wrap; gap: 12px 28px; align-items: flex-start; font: 14px/1.4 system-ui, sans-serif;
@@ -35,12 +35,12 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-const PREFIX = `fervt-${Math.random().toString(36).slice(2)}-`; // each widget loads this file anew
-let count = 0; // of ids, so that labels find their controls
+const PREFIX = `fervt-${Math.random().toString(36).slice(2)}-`; // every widget loads this file again
+let count = 0; // makes ids unique, so that labels find their controls
 
 // --- controls ---------------------------------------------------------------------------------------------------
 
-/** The rows of controls. `put(name, index, done)` is called as one moves; returns `show(state)`. */
+/** Builds the rows of controls. Calls `put(name, index, done)` when one moves; returns `show(state)`. */
 function makeControls(specs, place, put) {
   const shows = specs.map((spec) => {
     const id = PREFIX + count++, last = spec.texts.length - 1;
@@ -74,13 +74,13 @@ function makeControls(specs, place, put) {
   return (state) => specs.forEach((spec, i) => shows[i](state[spec.name]));
 }
 
-/** A button that moves a slider to its end, a step at a time; slowly where the reader wants little motion. */
+/** A button that plays a slider to its end, one step at a time; slowly if the reader prefers reduced motion. */
 function makePlayer(range, last, move, label) {
   const button = make("button", { type: "button", textContent: "Play" });
   let timer = null;
   const stop = () => { clearInterval(timer); timer = null; button.textContent = "Play"; };
   const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1500 : Math.max(80, Math.min(400, 6000 / (last + 1)));
-  button.title = `move ${label} to its end`;
+  button.title = `play ${label} to the end`;
   button.onclick = () => {
     if (timer) return stop();
     if (+range.value === last) { range.value = 0; move(true); }
@@ -131,14 +131,14 @@ function halves(data) {
   return Float32Array.from({ length: bytes.byteLength / 2 }, (_, i) => halfToFloat(view.getUint16(2 * i, true)));
 }
 
-/** Where a state stands in an array with an axis for each of these controls. */
+/** The flat index of a state in an array with one axis per control. */
 function rank(axes, sizes, state) {
   return axes.reduce((at, name, i) => at * sizes[name] + state[name], 0);
 }
 
 const TITLE = 22, LEGEND = 34; // pixels
 
-/** The canvas of all panels. Returns `{canvas, paint(state) -> words, hit(x, y, state) -> [control, index] or null}`. */
+/** The canvas of all panels. Returns `{canvas, paint(state) -> words, hit(event, state) -> [control, index] or null}`. */
 async function makeCanvas(model, specs) {
   const sizes = Object.fromEntries(specs.map((spec) => [spec.name, spec.texts.length]));
   const texts = Object.fromEntries(specs.map((spec) => [spec.name, spec.texts]));
@@ -156,7 +156,7 @@ async function makeCanvas(model, specs) {
   canvas.style.width = `${width}px`;
   canvas.setAttribute("role", "img");
   const pen = canvas.getContext("2d");
-  let ink = "black"; // of words; asked for only when the theme changes, because asking lays out the whole page
+  let ink = "black"; // of text; read only when the theme changes, because reading it lays out the whole page
   const askInk = () => { if (canvas.isConnected) ink = getComputedStyle(canvas).color; };
 
   const colour = (panel, value) => {
@@ -252,7 +252,7 @@ async function makeCanvas(model, specs) {
     }
     return null;
   }
-  /** The last position of each control that chooses a cell, where the number of cells changes. */
+  /** The last position of each control that chooses a cell, if the number of cells can change. */
   const ends = (state) => panels.filter((panel) => panel.pick && panel.sides_of)
     .map((panel) => [panel.pick, panel.pick_first + rowsOf(panel, state) ** 2 - 1]);
   return { canvas, paint, hit, askInk, ends };
@@ -273,7 +273,7 @@ async function render({ model, el }) {
   view.append(picture, error, words);
   let state = { ...model.get("state") }, resting = false, wanted = false, first = true;
 
-  const paint = () => { // at once, and then not again before the next frame of the screen: the newest state wins
+  const paint = () => { // at once, then not again until the next animation frame; the newest state wins
     wanted = resting;
     if (resting) return;
     resting = true;
@@ -292,13 +292,13 @@ async function render({ model, el }) {
       shorten();
       paint();
     }
-    if (drawn && !done) return; // Python need not know each step
+    if (drawn && !done) return; // Python does not need every step
     model.set("state", state);
     model.save_changes();
   });
   for (const each of place.querySelectorAll("input, select, button"))
-    each.dataset.lmSuppressShortcuts = "true"; // else JupyterLab takes a slider's arrow keys
-  const shorten = () => { // a slider ends at the last cell there is
+    each.dataset.lmSuppressShortcuts = "true"; // otherwise JupyterLab intercepts a slider's arrow keys
+  const shorten = () => { // end each slider at the last existing cell
     for (const [name, last] of canvas.ends(state)) {
       place.querySelector(`input[name=${name}]`).max = last;
       if (state[name] > last) state = { ...state, [name]: last };
@@ -307,7 +307,7 @@ async function render({ model, el }) {
   };
   const show = () => {
     const next = model.get("state");
-    if (drawn && !first && Object.keys(next).every((name) => next[name] === state[name])) return; // it came from here
+    if (drawn && !first && Object.keys(next).every((name) => next[name] === state[name])) return; // the change came from here
     first = false;
     state = { ...next };
     if (drawn) {
@@ -330,16 +330,16 @@ async function render({ model, el }) {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-theme"] });
   dark.addEventListener("change", themed);
-  requestAnimationFrame(themed); // by then it is in the page
-  return () => { // when the output is cleared
+  requestAnimationFrame(themed); // by then the canvas is in the page
+  return () => { // runs when the output is cleared
     theme.disconnect();
     dark.removeEventListener("change", themed);
   };
 }
 
-/** The pointer over a panel chooses a cell for as long as it is there; a click or a touch keeps it. */
+/** The pointer chooses a cell while it is over a panel; a click or touch keeps that choice. */
 function pick(model, { canvas, hit }, get, put) {
-  let kept = null; // the index before the pointer came
+  let kept = null; // the control and its index before the pointer arrived
   const choose = (event, keep) => {
     const found = hit(event, get());
     canvas.className = found ? "fervt-picks" : "";
@@ -370,7 +370,7 @@ function draw(tag, attributes, ...children) {
   return element;
 }
 
-/** Tokens whose queries and keys are arrows to drag; scores, weights and the mixed value follow. */
+/** Tokens whose queries and keys are arrows to drag; updates the scores, the weights and the mixed value. */
 function renderToy({ model, el }) {
   const names = model.get("names"), values = model.get("values");
   const arrows = structuredClone(model.get("arrows"));
@@ -407,7 +407,7 @@ function renderToy({ model, el }) {
   show();
 }
 
-/** An arrow from the middle whose tip can be dragged; returns what draws it, faint where its query does not ask. */
+/** An arrow from the center with a draggable tip. Returns a function that draws it; queries that do not ask are faint. */
 function makeArrow(plane, kind, i, end, moved) {
   const colour = TOKEN_COLOURS[i], isQuery = kind === "query";
   const line = draw("line", { x1: PLANE / 2, y1: PLANE / 2, stroke: colour, "stroke-width": 3, "stroke-dasharray": isQuery ? "" : "6 4" });
@@ -445,7 +445,7 @@ function makeArrow(plane, kind, i, end, moved) {
 
 // --- without a kernel ----------------------------------------------------------------------------------------------
 
-/** A model that answers with the picture made ahead whose state is nearest. */
+/** A model that answers with the pre-rendered picture of the nearest state. */
 function withoutKernel(facts) {
   const told = {}, specs = facts.controls ?? [], counts = Object.fromEntries(specs.map((spec) => [spec.name, spec.texts.length]));
   const isOrder = Object.fromEntries(specs.map((spec) => [spec.name, spec.kind === "slider"]));
@@ -453,7 +453,7 @@ function withoutKernel(facts) {
     facts[name] = value;
     (told[name] ?? []).forEach((tell) => tell());
   };
-  const far = (one, other) => Object.keys(counts).reduce((sum, name) => { // a slider's ends are 1 apart, choices 2
+  const far = (one, other) => Object.keys(counts).reduce((sum, name) => { // from end to end, a slider counts 1; between two choices, 2
     const steps = Math.abs(one[name] - other[name]);
     return sum + (isOrder[name] ? steps / Math.max(1, counts[name] - 1) : 2 * (steps > 0));
   }, 0);

@@ -1,4 +1,4 @@
-"""A picture and its controls beside each other: drawn by Python, or by the browser from numbers.
+"""A picture next to its controls: drawn by Python, or by the browser from numbers.
 
 `widget.js` is the part that runs in the browser, the same in JupyterLab, in Notebook 7 and on a page without Python.
 """
@@ -22,11 +22,11 @@ GAP, TITLE = 24, 22  # pixels between panels, and above each of them
 
 @dataclass(frozen=True)
 class Control:
-    """What a reader moves. `slider`, `choice` and `toggle` make it.
+    """A control that a reader moves; create one with `slider`, `choice` or `toggle`.
 
     Attributes:
-        values: what the picture can be asked for; `texts` says each of them, `start` is the first one's place.
-        play: whether a button beside a slider moves it to its end.
+        values: the values to choose from; `texts` has a label for each, and `start` is the index of the initial one.
+        play: whether a button next to a slider plays it to its end.
     """
 
     kind: str
@@ -38,11 +38,11 @@ class Control:
 
 
 def slider(values: Iterable | dict[str, Any], start: Any, *, label: str = "", play: bool = False) -> Control:
-    """A slider along values, or along the names of a dict: `slider(range(16), 5)`.
+    """A slider over values, or over the names in a dict: `slider(range(16), 5)`.
 
     Args:
-        label: what stands before it; the control's name where it is empty.
-        play: adds a button that moves it; where time or depth is the axis.
+        label: the text in front of the slider; if empty, the control's name.
+        play: add a button that moves the slider; for axes such as time or depth.
     """
     texts = list(values) if isinstance(values, dict) else [_text(value) for value in values]
     values = list(values.values()) if isinstance(values, dict) else list(values)
@@ -50,12 +50,12 @@ def slider(values: Iterable | dict[str, Any], start: Any, *, label: str = "", pl
 
 
 def choice(values: Iterable | dict[str, Any], start: Any, *, label: str = "") -> Control:
-    """A list to choose from; of a dict, by its names."""
+    """A drop-down list of values, or of the names in a dict."""
     return Control(**vars(slider(values, start, label=label)) | {"kind": "choice"})
 
 
 def toggle(start: bool = False, *, label: str = "") -> Control:
-    """A box to tick."""
+    """A checkbox."""
     return Control("toggle", [False, True], ["off", "on"], int(start), label, False)
 
 
@@ -78,7 +78,7 @@ def to_png(picture: np.ndarray) -> bytes:
 
 
 def to_jpeg(picture: np.ndarray) -> bytes:
-    """A picture `(h, w, 3)` uint8 as JPEG bytes, which are made faster than PNG and are smaller."""
+    """A picture `(h, w, 3)` uint8 as JPEG bytes, which are smaller than PNG and faster to make."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "jpeg", quality=95, subsampling=0)
     return buffer.getvalue()
@@ -86,19 +86,19 @@ def to_jpeg(picture: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class Panel:
-    """Numbers that the browser draws, as a map of square cells or as bars, without asking Python.
+    """Numbers that the browser draws, as a map of square cells or as bars, without calling Python.
 
     Attributes:
-        values: `(*sizes of the axes, cells)`: 1 is the mean, so that one scale of colours serves all panels.
-        axes: the controls that choose among them, in the order of the array's axes.
-        sides: cells along a side; where a control changes that, one number for each of its positions.
-        sides_of: that control.
-        first: the first of the cells that the panel shows.
+        values: `(*sizes of the axes, cells)`: 1 is the mean, so that all panels share one color scale.
+        axes: the controls that index the values, in the order of the array's axes.
+        sides: cells per side; if a control changes it, one number for each of its positions.
+        sides_of: the name of that control.
+        first: the index of the first cell that the panel shows.
         faces: `(*sizes of the face's axes, h, w, 3)` uint8, drawn below the map.
-        face_axes: the controls that choose among them.
+        face_axes: the controls that index the faces.
         pick: the control that the pointer moves; `pick_first` is its position for the first cell.
-        title: may name controls, `"layer {layer}"`, and `{share}`, the part of `whole` that the shown values sum to.
-        room: pixels that the title needs where it is wider than the panel.
+        title: may contain controls, as in `"layer {layer}"`, and `{share}`, the sum of the shown values out of `whole`.
+        room: pixels that the title needs if it is wider than the panel.
     """
 
     values: np.ndarray
@@ -118,13 +118,13 @@ class Panel:
     room: int = 0
 
     def cells(self, state: dict[str, int]) -> np.ndarray:
-        """What it shows in a state, `(side²,)`."""
+        """The values that the panel shows in a state, `(side²,)`."""
         side = self.sides[state[self.sides_of] if self.sides_of else 0]
         found = self.values[tuple(state[name] for name in self.axes)]
         return found[self.first : self.first + side**2]
 
     def draw(self, state: dict[str, int], opacity: float) -> np.ndarray:
-        """The panel without its title, `(height, width, 3)` uint8: the still of an unrun notebook."""
+        """The panel without its title, `(height, width, 3)` uint8, for the still image in a notebook before it runs."""
         cells = self.cells(state)
         mark = min(state[self.pick] - self.pick_first, len(cells) - 1) if self.pick else -1
         if self.kind == "bars":
@@ -138,23 +138,23 @@ class Panel:
 
 
 SCALE = 0.0, 3.0
-"""The colours of every map of attention: from nothing to three times the mean and more."""
+"""The color scale of every attention map: from nothing to three times the mean and more."""
 
 
 class LivePicture(anywidget.AnyWidget):
     """A picture that follows its controls.
 
     Args:
-        draw: pure function from the controls' values, by name, to a picture `(h, w, 3)` uint8; or panels in columns,
-            which the browser draws itself. A control named `opacity` lays their maps over the faces.
-        alt: what the picture shows, in words; the state is added to it.
-        keep: store a still with the notebook, so that one shows before it is run. False for pictures of a reader's own.
-        **inputs: the controls, by the names that `draw` takes.
+        draw: a pure function that takes the controls' values by name and returns a picture `(h, w, 3)` uint8; or
+            columns of panels, which the browser draws itself. A control named `opacity` lays their maps over the faces.
+        alt: a description of the picture, to which we add the state.
+        keep: store a still in the notebook, to show before it runs. False for a reader's own pictures.
+        **inputs: the controls, under the names that `draw` takes.
 
-    An error of `draw` in a later state is shown in the picture's place, and the next good state draws again.
+    If `draw` fails in a later state, the error replaces the picture until the next state that works.
 
     Raises:
-        ValueError: an axis of a panel's numbers or faces has another length than its control has positions.
+        ValueError: an axis of a panel's numbers or faces does not have one entry per position of its control.
     """
 
     _esm = Path(__file__).with_name("widget.js")
@@ -189,7 +189,7 @@ class LivePicture(anywidget.AnyWidget):
 
     @property
     def values(self) -> dict[str, Any]:
-        """The controls' values now, by name."""
+        """The current values of the controls, by name."""
         return {name: control.values[self.state[name]] for name, control in self.inputs.items()}
 
     def put(self, **values: Any) -> None:
@@ -215,10 +215,10 @@ class LivePicture(anywidget.AnyWidget):
             for axes, shape in arrays:
                 wanted = tuple(len(self.inputs[name].values) if name in self.inputs else 0 for name in axes)
                 if shape != wanted:
-                    raise ValueError(f"a panel's {shape} do not fit the controls {axes} with {wanted} positions")
+                    raise ValueError(f"a panel's axes {shape} do not fit the controls {axes} with {wanted} positions")
 
     def _pack(self) -> dict:
-        """The panels as the browser takes them: numbers of 16 bits once each, faces as PNG, places in pixels."""
+        """The panels in the browser's format: each array once, in 16 bits, faces as PNG, positions in pixels."""
         arrays = {id(panel.values): panel.values for column in self.columns for panel in column}
         packed = []
         for x, y, panel in _places(self.columns):
@@ -233,7 +233,7 @@ class LivePicture(anywidget.AnyWidget):
         return {"panels": packed, "numbers": numbers, "colours": colours} if packed else {}
 
     def _draw_panels(self, **values: Any) -> np.ndarray:
-        """All panels in the present state, as the browser places them."""
+        """All panels in the current state, laid out as in the browser."""
         placed = list(_places(self.columns))
         width = max(x + max(panel.width, panel.room) for x, _, panel in placed)
         height = max(y + panel.height + TITLE for _, y, panel in placed)
@@ -257,9 +257,9 @@ class LivePicture(anywidget.AnyWidget):
 
 
 class AttentionToy(anywidget.AnyWidget):
-    """Tokens with a query and a key of two numbers each, as arrows to drag, and a value.
+    """Tokens, each with a value and with two arrows to drag: a query and a key of two numbers each.
 
-    Scores, weights and the mixed value of the token that asks follow in the browser; it needs no kernel.
+    The browser updates the scores, the weights and the mixed value of the token that asks, without a kernel.
     """
 
     _esm = Path(__file__).with_name("widget.js")
@@ -271,7 +271,7 @@ class AttentionToy(anywidget.AnyWidget):
     def __init__(self, queries: list[list[float]], keys: list[list[float]], values: list[float]):
         if not len(queries) == len(keys) == len(values) <= 4:
             raise ValueError(
-                f"{len(queries)} queries, {len(keys)} keys, {len(values)} values: one each for up to 4 tokens"
+                f"{len(queries)} queries, {len(keys)} keys, {len(values)} values: give one of each for up to 4 tokens"
             )
         names = [f"token {i + 1}" for i in range(len(values))]
         super().__init__(names=names, arrows={"query": queries, "key": keys}, values=values)

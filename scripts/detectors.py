@@ -1,7 +1,8 @@
-"""Which detector finds faces, and which faces it misses: python scripts/detectors.py
+"""Compare face detectors: which faces does each one find, and which does it miss? python scripts/detectors.py
 
-Drawn faces of known place, size and tilt, three in a picture, on the pictures that scikit-image brings along; and those
-pictures alone, where every box is false. OpenCV's cascade is tried where opencv-python-headless (below 5) is installed.
+We paste drawn faces of known position, size and tilt, three at a time, onto scikit-image's sample pictures. We also use
+those pictures alone, where every box is a false positive. The script includes OpenCV's cascade if you have installed
+opencv-python-headless (below 5).
 """
 
 import time
@@ -20,11 +21,11 @@ BACKGROUNDS = ("brick", "chelsea", "clock", "coffee", "coins", "grass", "gravel"
 BACKGROUNDS += ("retina", "rocket", "text")
 SIZE, FACES, SCENES = (1200, 900), 3, 12
 TILTS, SIZES = (0, 15, 25, 30), ((40, 60), (60, 100), (100, 600))
-Boxes = list[tuple[float, float, float]]  # middle and width
+Boxes = list[tuple[float, float, float]]  # center x and y, width
 
 
 def scene(rng: np.random.Generator, drawn: np.ndarray, back: Image.Image, sizes: tuple, tilt: int):
-    """A picture and the middle and side of each face in it; no two touch."""
+    """Make a picture; return it with the center and side of each face in it. No two faces touch."""
     picture, places = back.resize(SIZE), []
     oval = np.hypot(*(np.indices((384, 384)) - 192)) < 188
     mask = Image.fromarray(np.uint8(255 * oval)).filter(ImageFilter.GaussianBlur(4))
@@ -91,7 +92,7 @@ def main() -> None:
     try:
         finders["Haar (OpenCV)"] = by_haar()
     except ImportError:
-        print("OpenCV is not installed: its cascade is left out")
+        print("OpenCV is not installed: skipping its cascade")
     rows = [
         {"detector": name, "tilt": tilt, "pixels": pixels} | measure(find, scenes)
         for name, find in finders.items()

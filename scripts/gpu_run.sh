@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A visit to a GPU of under nine minutes: bash scripts/gpu_run.sh "PART …" FACES WHEELS OUT
-#   PART    check     the tests that need CUDA, and the benchmark; give this part alone, since it measures times
-#           weights   wide on all votes with three seeds, a compact student of the three, compact with five seeds
+# Use a GPU machine for less than nine minutes: bash scripts/gpu_run.sh "PART …" FACES WHEELS OUT
+#   PART    check     the tests that need CUDA, and the benchmark; run this part alone, because it measures times
+#           weights   wide on all votes with three seeds, a compact student of these three, compact with five seeds
 #           ablation  every variant at 40 epochs with five seeds; first the four that answer the question, at full size
-#           paper     the paper's preset at 224², whole and without its low-level part
-#   FACES   the packed faces with unpack.py, or already ferplus/
-#   WHEELS  what the machine lacks: pip download -d WHEELS --no-deps tyro docstring-parser typeguard
-#   OUT     gets the records, which data/results takes as they are, and weights
-# Several parts run side by side, and JOBS runs of each (default 4): one small model leaves most of a GPU idle.
-# A part goes on where the visit before stopped: bring what it left in OUT back into data/results, weights into OUT.
+#           paper     the paper's preset at 224², complete and without its low-level part
+#   FACES   folder with the packed faces and unpack.py, or with ferplus/ already unpacked
+#   WHEELS  folder with packages the machine lacks: pip download -d WHEELS --no-deps tyro docstring-parser typeguard
+#   OUT     receives the weights and the records; you can copy the records to data/results as they are
+# Parts run in parallel, with JOBS runs each (default 4), because one small model leaves most of a GPU idle.
+# A part resumes where the previous visit stopped: copy that visit's records to data/results and its weights to OUT.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 parts="$1" faces="$2" wheels="$3" out="$4"
@@ -27,13 +27,13 @@ fi
 export FERVT_DATA="$faces" FERVT_CACHE=/tmp/cache OMP_NUM_THREADS=2
 python -c "from fervt_lib.data import load; [load('ferplus', split) for split in ('train', 'validation', 'test')]" # parsed once
 
-# With the service on, the runs share the GPU at the same time rather than in turns.
+# With this service on, the runs use the GPU at the same time rather than taking turns.
 if [ "$parts" != check ] && command -v nvidia-cuda-mps-control > /dev/null; then
     nvidia-cuda-mps-control -d && trap 'echo quit | nvidia-cuda-mps-control' EXIT
     timeout 30 python -c "import torch; torch.ones(1).cuda()" || { echo quit | nvidia-cuda-mps-control; trap - EXIT; }
 fi
 
-# A command under the time that is left, with its output in OUT/NAME.txt; not begun where SECONDS_NEEDED are not left.
+# Run a command within the time left and write its output to OUT/NAME.txt; skip it if less than SECONDS_NEEDED remain.
 timed() { # NAME SECONDS_NEEDED COMMAND…
     local name="$1" left=$((deadline - SECONDS)) needed="$2" begun=$SECONDS
     shift 2
@@ -44,22 +44,22 @@ timed() { # NAME SECONDS_NEEDED COMMAND…
     return $status
 }
 
-# Begin a command as soon as fewer than JOBS others of this part run.
+# Start a command as soon as fewer than JOBS others of this part are running.
 pooled() {
     while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-4}" ]; do wait -n; done
     "$@" &
 }
 
-# A run of `fervt train` whose weights go to OUT; one that is there already is not made again.
+# Run `fervt train` and copy its weights to OUT; skip the run if they are there already.
 trained() { # NAME SECONDS_NEEDED OPTIONS…
     local name="$1" needed="$2"
     shift 2
-    [ ! -f "$out/$name.safetensors" ] || { echo "$name: is there"; return 0; }
+    [ ! -f "$out/$name.safetensors" ] || { echo "$name: already there"; return 0; }
     timed "$name" "$needed" python -m fervt_lib train --protocol argmax --batch-size 256 --folder "/tmp/runs/$name" "$@" || return 1
     cp "/tmp/runs/$name/model.json" "$out/$name.json" && cp "/tmp/runs/$name/model.safetensors" "$out/$name.safetensors"
 }
 
-ablated() { # PRESET SECONDS_NEEDED SEEDS NAMES OPTIONS…: one run a call, so that each stops at the deadline by itself
+ablated() { # PRESET SECONDS_NEEDED SEEDS NAMES OPTIONS…: one run per call, so each stops at the deadline on its own
     local preset="$1" needed="$2" seeds="$3" names="$4" seed name
     shift 4
     for seed in $seeds; do
@@ -99,7 +99,7 @@ ablation() {
 paper() { EPOCHS="${EPOCHS:-20}" ablated paper 200 0 "reference no_low_level" --batch-size 128; }
 
 check() {
-    timed test-gpu 60 python -m pytest -q tests/gpu -p no:cacheprovider -k "not speeds" # which the next line measures
+    timed test-gpu 60 python -m pytest -q tests/gpu -p no:cacheprovider -k "not speeds" # the next line measures speed
     timed benchmark 60 python -m fervt_lib benchmark --out "$out/benchmark-gpu.json"
 }
 

@@ -1,11 +1,11 @@
 """Run the notebooks from top to bottom and store them in one normal form.
 
-    python scripts/notebooks.py                 run every notebook in notebooks/, write the result
-    python scripts/notebooks.py --check         run, write nothing, compare with what is stored (pictures aside)
+    python scripts/notebooks.py                 run every notebook in notebooks/ and write the result
+    python scripts/notebooks.py --check         run, write nothing, compare with the stored outputs (except pictures)
     python scripts/notebooks.py --check-form    do not run: is the stored file complete and in normal form?
 
-Normal form: nothing that differs from run to run or from machine to machine (language version, timings, widget ids),
-so that a notebook run twice has the same bytes. Live widgets are stored as their still picture and text.
+Normal form leaves out everything that differs between runs or machines (language version, timings, widget ids), so
+running a notebook twice gives the same bytes. It stores live widgets as a still picture and text.
 """
 
 import argparse
@@ -26,12 +26,12 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-RUN_METADATA = ("execution", "ExecuteTime", "trusted")  # of cells: what a run leaves there
+RUN_METADATA = ("execution", "ExecuteTime", "trusted")  # cell metadata that a run adds
 RUN_ERRORS = (CellExecutionError, CellTimeoutError, DeadKernelError)
 
 
 def run(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """A copy of the notebook, run in a fresh kernel that works in `folder`."""
+    """Run a copy of the notebook in a fresh kernel whose working directory is `folder`, and return it."""
     notebook = copy.deepcopy(notebook)
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False, resources=resources).execute()
@@ -39,7 +39,7 @@ def run(notebook: NotebookNode, folder: Path) -> NotebookNode:
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
-    """A copy in normal form. Cells keep their ids, sources and numbers."""
+    """Return a copy in normal form. Cells keep their ids, sources and numbers."""
     notebook = copy.deepcopy(notebook)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     notebook.metadata = nbformat.from_dict(METADATA)
@@ -52,7 +52,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
 
 def _drop_views(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Without widget views, whose ids mean nothing after the run; an output that held nothing else goes too."""
+    """Drop widget views, whose ids mean nothing after the run, and outputs that held nothing else."""
     for output in outputs:
         if "data" in output:
             output.data.pop(WIDGET_VIEW, None)
@@ -60,7 +60,7 @@ def _drop_views(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def _merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Neighbouring pieces of one stream as one output: where the kernel cut it is chance."""
+    """Merge neighboring pieces of one stream, because the kernel cuts it at random places."""
     merged = []
     for output in outputs:
         if output.output_type == "stream" and merged and merged[-1].get("name") == output.name:
@@ -71,12 +71,12 @@ def _merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def to_bytes(notebook: NotebookNode) -> bytes:
-    """The notebook as the file that is stored."""
+    """The notebook as the bytes of the stored file."""
     return (nbformat.writes(notebook) + "\n").encode()
 
 
 def form_faults(path: Path) -> list[str]:
-    """What is wrong with the stored file, one line per fault; nothing is run."""
+    """List what is wrong with the stored file, one line per fault, without running it."""
     notebook = nbformat.read(path, as_version=4)
     faults = [] if to_bytes(normalise(notebook)) == path.read_bytes() else ["not in normal form: make notebooks"]
     code = [(index, cell) for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
@@ -91,29 +91,29 @@ def form_faults(path: Path) -> list[str]:
 
 
 def run_faults(path: Path) -> list[str]:
-    """Run the notebook in memory and tell what is wrong with the stored file."""
+    """Run the notebook in memory and list what is wrong with the stored file."""
     return form_faults(path) + output_faults(path, run(nbformat.read(path, as_version=4), path.parent))
 
 
 def output_faults(path: Path, fresh: NotebookNode) -> list[str]:
-    """Which cells of the stored file have other outputs than those of a run; pictures are not compared."""
+    """List the stored cells whose outputs differ from those of a fresh run; this does not compare pictures."""
     stored, fresh = nbformat.read(path, as_version=4), normalise(fresh)
     pairs = enumerate(zip(stored.cells, fresh.cells, strict=True))
-    return [f"cell {i} gives other outputs than the stored" for i, (old, new) in pairs if _text(old) != _text(new)]
+    return [f"cell {i}: the outputs differ from the stored ones" for i, (old, new) in pairs if _text(old) != _text(new)]
 
 
 def _text(cell: NotebookNode) -> list[NotebookNode]:
-    """The cell's outputs with every picture replaced by a mark that one is there."""
+    """The cell's outputs with a placeholder for every picture."""
     outputs = copy.deepcopy(cell.get("outputs", []))
     for output in outputs:
         if "image/png" in output.get("data", {}):
             output.data["image/png"] = "picture"
-            output.data.pop("text/html", None)  # in JupyterLab the picture once more, with its words
+            output.data.pop("text/html", None)  # JupyterLab's second copy of the picture, with its text
     return outputs
 
 
 def store(path: Path) -> list[str]:
-    """Run the notebook and replace the file by the result."""
+    """Run the notebook and replace the file with the result."""
     executed = run(nbformat.read(path, as_version=4), path.parent)
     with written_whole(path) as part:
         part.write_bytes(to_bytes(normalise(executed)))

@@ -1,8 +1,8 @@
 """Build the course as a static web site in which every slider works: python scripts/website.py [FOLDER]
 
-The pages are the notebooks as they are stored. The cells that a live picture rests on are run once more, to get its
-numbers, or pictures of its states made ahead; `widget.js` is the same file that JupyterLab loads. Nothing is fetched:
-the site opens from a folder (file://) and below any address.
+The pages are the stored notebooks. We rerun only the cells that a live picture depends on, to get its numbers or to
+draw pictures of its states in advance; `widget.js` is the same file that JupyterLab loads. The site fetches nothing
+from elsewhere: it opens from a folder (file://) and under any address.
 """
 
 import base64
@@ -30,16 +30,16 @@ from fervt_lib.widgets import AttentionToy, LivePicture
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
-# What makes something that moves, and what fills the picture that shows a training.
+# Calls that create something interactive, or fill the picture of a training run.
 WORK = "LivePicture(", "AttentionToy(", "train_live(model"
-MOST = 250  # states of a picture that are drawn ahead
+MOST = 250  # states per picture to draw in advance
 TITLE = "FER-VT, taken apart"
 
 # --- live pictures of a notebook ----------------------------------------------------------------------------------
 
 
 def live_pictures(path: Path) -> list[LivePicture | AttentionToy]:
-    """What can be moved in a notebook, made by its own code in a namespace of its own, from top to bottom."""
+    """The interactive pictures of a notebook, top to bottom, made by its own code in a separate namespace."""
     made, namespace, inits = [], {}, {kind: kind.__init__ for kind in (LivePicture, AttentionToy)}
     show = plots.show
 
@@ -64,7 +64,7 @@ def live_pictures(path: Path) -> list[LivePicture | AttentionToy]:
 
 
 def needed(sources: list[str]) -> list[str]:
-    """The cells that make or fill live pictures, and those that give a name which such a cell uses, and so on."""
+    """The cells that make or fill live pictures, plus the cells that define the names they use, and so on."""
     names, kept = set(), []
     for source in reversed(sources):
         cell = symtable(source, "cell", "exec")
@@ -76,30 +76,30 @@ def needed(sources: list[str]) -> list[str]:
 
 
 def _used(scope: SymbolTable) -> set[str]:
-    """The names of the notebook that a cell, or a function in it, reads."""
+    """The notebook's names that a cell, or a function in it, reads."""
     own = {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global() or scope.get_type() == "module"}
     return own.union(*map(_used, scope.get_children()))
 
 
-# --- what stands in for the kernel --------------------------------------------------------------------------------
+# --- what replaces the kernel -------------------------------------------------------------------------------------
 
 
 def states(live: LivePicture) -> list[dict[str, int]]:
-    """States to draw ahead: lists and boxes in all their positions, with sliders in some, together or in turn."""
+    """States to draw in advance: all positions of lists and boxes, some of sliders, together or one at a time."""
     counts = {name: len(control.values) for name, control in live.inputs.items()}
     sliders = [name for name, control in live.inputs.items() if control.kind == "slider"]
     for most in (max(counts.values()), 24, 16, 12, 9, 7, 6, 5):
         rows = {name: _positions(counts[name], most if name in sliders else counts[name]) for name in counts}
         if np.prod([len(row) for row in rows.values()]) <= MOST:
             return _grid({name: sorted({*row, live.state[name]}) for name, row in rows.items()})
-    # too many: lists together, and each slider and box alone
+    # too many: combine the lists, and vary each slider and box alone
     alone = [name for name, control in live.inputs.items() if control.kind != "choice"]
     found = _grid({name: [live.state[name]] if name in alone else range(n) for name, n in counts.items()})
     return found + [live.state | {name: at} for name in alone for at in _positions(counts[name], 9)]
 
 
 def _positions(count: int, most: int) -> list[int]:
-    """At most so many of the positions 0 to count - 1, both ends among them."""
+    """At most `most` of the positions 0 to count - 1, including both ends."""
     return sorted({round(at) for at in np.linspace(0, count - 1, min(count, most))})
 
 
@@ -108,7 +108,7 @@ def _grid(rows: dict) -> list[dict[str, int]]:
 
 
 def record(live: LivePicture | AttentionToy) -> dict:
-    """All that a page needs in the kernel's place, as JSON."""
+    """Everything a page needs in place of the kernel, ready for JSON."""
     if isinstance(live, AttentionToy):
         return {name: live.get_state()[name] for name in ("alt", "names", "arrows", "values")}
     kept = {name: live.get_state()[name] for name in ("alt", "controls", "state", "words", "error")}
@@ -124,14 +124,14 @@ def record(live: LivePicture | AttentionToy) -> dict:
 
 
 def _small(picture: bytes) -> str:
-    """A picture as WebP, a fifth of the size."""
+    """The picture as WebP, at a fifth of the size."""
     buffer = io.BytesIO()
     Image.open(io.BytesIO(picture)).save(buffer, "webp", quality=85)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _text(part: object) -> object:
-    """Bytes, wherever they are, as base64."""
+    """Turn bytes at any depth into base64."""
     if isinstance(part, bytes):
         return base64.b64encode(part).decode()
     if isinstance(part, dict):
@@ -188,7 +188,7 @@ html_math_renderer = "mathml"
 
 
 def page(path: Path) -> nbformat.NotebookNode:
-    """A notebook whose live pictures need no kernel, and whose solutions are folded."""
+    """A notebook with live pictures that need no kernel and with folded solutions."""
     notebook, lives = nbformat.read(path, 4), iter(live_pictures(path))
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -196,23 +196,23 @@ def page(path: Path) -> nbformat.NotebookNode:
         if "solution" in cell.metadata.get("tags", []):
             cell.metadata.tags = ["hide-cell"]
             for output in cell.outputs:
-                output.get("data", {}).pop("text/html", None)  # folded within what is folded
+                output.get("data", {}).pop("text/html", None)  # already inside a folded cell
         for output in cell.get("outputs", []):
             if output.get("metadata", {}).get("live"):
                 output.data = {"text/html": element(next(lives))}
                 output.metadata = {}
     if left := list(lives):
-        raise SystemExit(f"{path.name}: {len(left)} live pictures are not among its stored outputs: make notebooks")
+        raise SystemExit(f"{path.name}: {len(left)} live pictures are missing from its stored outputs: make notebooks")
     return notebook
 
 
 def anchor(heading: str) -> str:
-    """JupyterLab's name for a heading, as in a notebook's contents, in the form that these pages have."""
+    """Turn JupyterLab's anchor for a heading into the form that these pages use."""
     return re.sub(r"[^\w-]", "", heading.lower())
 
 
 def element(live: LivePicture) -> str:
-    """The place of a live picture in a page: its still until the script has run, and its numbers or pictures."""
+    """A live picture in a page: a still until the script runs, plus its numbers or pictures."""
     facts = json.dumps(record(live)).replace("</", "<\\/")
     source = f"data:image/webp;base64,{_small(live.picture)}" if isinstance(live, LivePicture) else ""
     still = f'<img alt="{html.escape(live.alt)}" src="{source}">' if source else html.escape(live.alt)
@@ -220,7 +220,7 @@ def element(live: LivePicture) -> str:
 
 
 def front(pages: list[Path]) -> str:
-    """The first page: what the course is, from README's opening, and the list of notebooks."""
+    """The front page: the opening of the README and the list of notebooks."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     opening = re.split(r"^## ", readme, maxsplit=1, flags=re.MULTILINE)[0].split("\n", 1)[1]
     opening = re.sub(r"\[([^]]+)\]\((?!https?:)[^)]+\)", r"\1", opening)  # links into the repository

@@ -1,6 +1,6 @@
-"""One check per exercise of the course: `checks.folds(folds_of)` says whether the answer is right.
+"""One check per exercise of the course: `checks.folds(folds_of)` says whether your answer is right.
 
-Every check takes the function that the exercise asks for, tries it, and returns a sentence: "right", "not written yet"
+Every check takes the function from the exercise, tries it, and returns a sentence: "right", "not written yet"
 (the function returns None), or "no: …" with the likely mistake.
 """
 

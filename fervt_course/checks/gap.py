@@ -12,7 +12,7 @@ ORDERS = {"sound": "(n h) (m w)", "scrambled": "(h n) (m w)", "turned": "(m h) (
 
 
 def place_share(answer: Callable[[Callable[[Tensor], Tensor]], float]) -> str:
-    """Notebook 06, exercise 3. answer: a function from weights `(1, 16, 1)` to a map `(1, 1, 48, 48)` to a share."""
+    """Notebook 06, exercise 3. answer takes a function, `(1, 16, 1)` to `(1, 1, 48, 48)`, and returns a share."""
     makers = [_maker(order) for order in ORDERS.values()]
     found = [answer(make) for make in makers]
     if any(share is None for share in found):
@@ -20,23 +20,19 @@ def place_share(answer: Callable[[Callable[[Tensor], Tensor]], float]) -> str:
     if any(torch.as_tensor(share).numel() != 1 for share in found):
         return no("return one number, the share of the pixels")
     if any(torch.as_tensor(share).dtype == torch.bool for share in found):
-        return no("yes or no is not enough: which share of the pixels?")
+        return no("yes or no is not enough: return the share of the pixels")
     numbers = torch.arange(16.0).reshape(1, 16, 1)
     own = makers[0](numbers)
     one = torch.zeros(1, 16, 1).index_fill(1, torch.tensor([5]), 1.0)
     sums = [float(_means(make(numbers)).eq(_means(own)).float().mean()) for make in makers]
     mistakes = {
-        "a map that is 0 nearly everywhere agrees by chance: give every region a value of its own": torch.tensor(
+        "a map that is 0 nearly everywhere agrees by chance: give every region its own value": torch.tensor(
             [float((make(one) == makers[0](one)).float().mean()) for make in makers]
         ),
-        "it says 1 of a scrambled map: sums and histograms are the same there, so compare place by place": torch.ones(
-            4
-        ),
+        "it gives a scrambled map a 1: sums and histograms stay the same, so compare place by place": torch.ones(4),
         "that is in percent": torch.tensor([100.0, 25.0, 25.0, 25.0]),
         "that counts pixels: divide by how many there are": torch.tensor([2304.0, 576.0, 576.0, 576.0]),
-        "your own numbers of the regions run down the columns; they run row by row": torch.tensor(
-            [0.25, 0.0625, 1.0, 0.0625]
-        ),
+        "you number the regions down the columns; number them row by row": torch.tensor([0.25, 0.0625, 1.0, 0.0625]),
         "you compare means of regions; compare pixels": torch.tensor(sums),
         "that is the share of pixels in the wrong place": torch.tensor([0.0, 0.75, 0.75, 0.75]),
     }
@@ -54,37 +50,37 @@ def _means(x: Tensor) -> Tensor:
 
 
 def changed(answer: Callable[[dict[str, Tensor], nn.Module], list[str]]) -> str:
-    """Notebook 06, exercise 4. answer: loaded tensors by name and the module to the names whose values differ."""
+    """Notebook 06, exercise 4. answer takes loaded tensors by name and the module; returns the names that differ."""
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
     generator = torch.Generator().manual_seed(0)
     loaded = {name: torch.rand(t.shape, generator=generator) + 1 for name, t in module.state_dict().items()}
     loaded |= {name: torch.tensor(7) for name in loaded if name.endswith("num_batches_tracked")}
-    changes = {  # what is done to which tensor after loading, and what to say to an answer that misses it
+    changes = {  # tensor: how we change it after loading, and the sentence for an answer that misses this
         "": (
             lambda t: t,
-            "nothing was changed here, yet your list names tensors: do you compare values, and for inequality?",
+            "nothing was changed here, yet your list names tensors: do you look for values that differ?",
         ),
-        "0.weight": (torch.zeros_like, "a kernel with new values was missed: compare the values, not names or shapes"),
+        "0.weight": (torch.zeros_like, "you missed a kernel with new values: compare values, not names or shapes"),
         "1.running_mean": (
             torch.zeros_like,
-            "BatchNorm's running statistics are buffers, no parameters: go through state_dict()",
+            "BatchNorm's running statistics are buffers, not parameters: go through state_dict()",
         ),
         "2.weight": (
             lambda t: t.flip(0),
-            "a kernel in another order was missed: its mean is the same, its values are not",
+            "you missed a kernel in another order: its mean is the same, but its values are not",
         ),
-        "3.weight": (torch.neg, "a tensor of other signs was missed: its norm is the same, its values are not"),
+        "3.weight": (torch.neg, "you missed a tensor with flipped signs: its norm is the same, its values are not"),
         "3.bias": (
             _with_another_end,
-            "one changed number is enough: a bias of which the last value differs was missed",
+            "one changed number is enough: you missed a bias whose last value differs",
         ),
         "0.bias": (
             lambda t: t * (1 + 1e-6),
-            "a change in the sixth digit was missed: values are equal or they are not",
+            "you missed a change in the sixth digit: values are equal or they are not",
         ),
         "1.num_batches_tracked": (
             lambda t: t + 1,
-            "a tensor of whole numbers was missed: all tensors of state_dict() count, numbers without a dimension too",
+            "you missed a tensor of whole numbers: every tensor in state_dict() counts, even a zero-dimensional one",
         ),
     }
     for name, (change, mistake) in changes.items():
@@ -105,7 +101,7 @@ def changed(answer: Callable[[dict[str, Tensor], nn.Module], list[str]]) -> str:
 
 
 def _names(found: object) -> list[str] | None:
-    """The strings that an answer gave; None where it is not a collection of strings."""
+    """The strings in an answer; None if it is not a collection of strings."""
     if isinstance(found, str) or not isinstance(found, Iterable):
         return None
     found = list(found)
@@ -118,7 +114,7 @@ def _with_another_end(t: Tensor) -> Tensor:
 
 
 class _Forgetful(nn.Module):
-    """Uses `first` twice and `second` never; `closed` is used, but lets no gradient through to `first` when 0."""
+    """Uses `first` twice or both layers once; `closed` is always used, but lets no gradient through when it is 0."""
 
     def __init__(self, closed: float, uses_second: bool):
         super().__init__()
@@ -131,18 +127,18 @@ class _Forgetful(nn.Module):
 
 
 def dead(answer: Callable[[nn.Module, Tensor], list[str]]) -> str:
-    """Notebook 06, exercise 5. answer: a model and an input to the names of the parameters that no output uses."""
+    """Notebook 06, exercise 5. answer takes a model and an input; returns the names of unused parameters."""
     x, unused = torch.rand(2, 4, generator=torch.Generator().manual_seed(0)), {"second.weight", "second.bias"}
-    cases = [  # weight of `closed`, is `second` used, was there a backward pass before, what to say
+    cases = [  # weight of `closed`; is `second` used? was there a backward pass before? the sentence
         (1.0, False, False, "second is never used, so its gradient stays None: run backward and look for None"),
         (1.0, True, False, "every parameter is used here, yet your list names some"),
         (
             0.0,
             True,
             False,
-            "every layer is used here, a weight of 0 behind it hides its effect: a gradient of 0 is not None",
+            "every layer is used here, but a weight of 0 hides its effect: a gradient of 0 is not None",
         ),
-        (1.0, False, True, "a gradient of an earlier pass was still there: set all to None before your backward"),
+        (1.0, False, True, "a gradient from an earlier pass was still there: set all to None before you run backward"),
     ]
     for closed, uses_second, stale, mistake in cases:
         model = _Forgetful(closed, uses_second)
@@ -153,7 +149,7 @@ def dead(answer: Callable[[nn.Module, Tensor], list[str]]) -> str:
         if found is None:
             return UNWRITTEN
         if (found := _names(found)) is None or not set(found) <= dict(model.named_parameters()).keys():
-            return no("return a list of parameter names, as named_parameters() has them")
+            return no("return a list of parameter names, as named_parameters() gives them")
         if not uses_second and not unused & set(found) and set(found):
             return no("those are parameters that are used")
         if not uses_second and unused < set(found) and len(found) < 5:
@@ -164,7 +160,7 @@ def dead(answer: Callable[[nn.Module, Tensor], list[str]]) -> str:
 
 
 def protocol_of(answer: Callable[[Tensor, dict[str, Tensor]], str]) -> str:
-    """Notebook 06, exercise 1. answer: a confusion matrix and faces per expression by protocol to a protocol's name."""
+    """Notebook 06, exercise 1. answer takes a confusion matrix and counts by protocol; returns a protocol's name."""
     counts = {
         "majority": torch.tensor([40, 30, 25, 20, 15, 4, 6, 3]),
         "argmax": torch.tensor([46, 33, 28, 24, 18, 5, 7, 4]),
@@ -179,19 +175,19 @@ def protocol_of(answer: Callable[[Tensor, dict[str, Tensor]], str]) -> str:
         (
             _confusion(counts["majority"].flip(0), spread),
             "neither",
-            "the number of faces fits, but not that of each expression: the answer here is 'neither'",
+            "the total number of faces fits, but not that of each expression: the answer here is 'neither'",
         ),
         (_confusion(counts["argmax"], spread).T, "neither", "here the columns fit; the rows are the true expressions"),
-        (_confusion(near, spread), "neither", "two rare expressions are one face off: compare all rows, and exactly"),
+        (_confusion(near, spread), "neither", "two rare expressions are one face off: compare all rows exactly"),
         (_confusion(counts["argmax"] * 100 + near - counts["argmax"], spread), "neither", "that is close, not equal"),
     ]
     for number, (confusion, truth, mistake) in enumerate(cases):
         large = int(confusion.sum()) > 1000
         found = answer(confusion, {name: faces * 100 if large else faces for name, faces in counts.items()})
         if found is None:
-            return UNWRITTEN if number == 0 else no("say 'neither', not None")
+            return UNWRITTEN if number == 0 else no("return 'neither', not None")
         if found not in (*counts, "neither"):
-            return no(f"{found!r}: answer 'majority', 'argmax' or 'neither'")
+            return no(f"{found!r}: return 'majority', 'argmax' or 'neither'")
         if found != truth:
             return no(mistake)
     return RIGHT
@@ -199,11 +195,11 @@ def protocol_of(answer: Callable[[Tensor, dict[str, Tensor]], str]) -> str:
 
 def _confusion(true: Tensor, spread: Tensor) -> Tensor:
     counts = (true[:, None] * spread).floor().long()
-    return counts + torch.diag(true - counts.sum(dim=1))  # what rounding lost goes to the right answers
+    return counts + torch.diag(true - counts.sum(dim=1))  # rounding losses go to the right answers
 
 
 def siblings(answer: Callable[[Tensor, Tensor], float]) -> str:
-    """Notebook 06, exercise 2. answer: subjects `(n,)` and test `(n,)` bool to a share of the test images."""
+    """Notebook 06, exercise 2. answer takes subjects `(n,)` and test `(n,)` bool; returns a share of test images."""
     subjects = torch.tensor([1, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5])
     test = torch.tensor([1, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0], dtype=torch.bool)
     known = torch.isin(subjects[test], subjects[~test]).float()
@@ -212,18 +208,18 @@ def siblings(answer: Callable[[Tensor, Tensor], float]) -> str:
         "that is the share of training images with a sibling in the test": float(
             torch.isin(subjects[~test], subjects[test]).float().mean()
         ),
-        "an image is its own sibling in your count: look for its subject among the training images only": 1.0,
-        "the share is of the test images, not of all images": float(known.sum() / len(subjects)),
-        "you ask it of all images; ask it of the test images only": float(
+        "your count makes an image its own sibling: look for its subject among the training images only": 1.0,
+        "give the share of the test images, not of all images": float(known.sum() / len(subjects)),
+        "you took the share of all images; ask about the test images only": float(
             torch.isin(subjects, subjects[~test]).float().mean()
         ),
         "that is the share without a sibling": float(1 - known.mean()),
         "that is in percent": float(100 * known.mean()),
-        "that is a number of images: divide by how many are in the test": float(known.sum()),
+        "that is the number of images: divide by how many are in the test": float(known.sum()),
     }
     found = answer(subjects, test)
     if found is not None and torch.as_tensor(found).numel() != 1:
         return no("return one number, the share")
     if found is not None and torch.as_tensor(found).dtype == torch.bool:
-        return no("that is yes or no; which share of the test images is it?")
-    return verdict(found, known.mean(), mistakes, "of which test images is the subject among the training images?")
+        return no("that is yes or no; what share of the test images is it?")
+    return verdict(found, known.mean(), mistakes, "which test images have their subject among the training images?")

@@ -10,9 +10,9 @@ from .verdict import UNWRITTEN, no, verdict
 
 
 def constant_weight(answer: Callable[[int], float]) -> str:
-    """Notebook 02, exercise 1. answer: rows h of a region to the weight that a softmax over the last axis gives it."""
+    """Notebook 02, exercise 1. answer takes a region's rows h; returns its weight for a softmax over the last axis."""
     mistakes = {
-        "1/G would be a sum of 1 over the regions, but this softmax never looks at another region": 1 / 16,
+        "1/G would need a sum of 1 over the regions, but this softmax never looks at another region": 1 / 16,
         "1/h² would be a softmax over all entries of S; this one is over each row": 1 / 12**2,
         "a row of S sums to 1, but a weight is the mean over its h entries": 1.0,
     }
@@ -26,8 +26,8 @@ def constant_weight(answer: Callable[[int], float]) -> str:
 
 
 def layout(answer: Callable[[Tensor, int], Tensor]) -> str:
-    """Notebook 02, exercise 2. answer: blocks `(b, n, m, c, h, w)` and the side to a map `(b, c, side, side)`."""
-    blocks = torch.arange(13_824.0).reshape(2, 4, 4, 3, 12, 12)  # another value in every place
+    """Notebook 02, exercise 2. answer takes blocks `(b, n, m, c, h, w)` and side; returns `(b, c, side, side)`."""
+    blocks = torch.arange(13_824.0).reshape(2, 4, 4, 3, 12, 12)  # a different value in every place
     right = "b n m c h w -> b c (n h) (m w)"
     orders = {
         "the grid axes are swapped, a transposed grid": "b m n c h w -> b c (n h) (m w)",
@@ -45,22 +45,22 @@ def layout(answer: Callable[[Tensor, int], Tensor]) -> str:
 
 
 def tiles(answer: Callable[[Tensor], Tensor]) -> str:
-    """Notebook 02, exercise 3. answer: a patch `(3, 12, 12)` to an image `(1, 3, 48, 48)` of equal regions."""
+    """Notebook 02, exercise 3. answer takes a patch `(3, 12, 12)`; returns `(1, 3, 48, 48)` of equal regions."""
     patch = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(0))
     x = answer(patch)
     if x is None:
         return UNWRITTEN
     x = torch.as_tensor(x)
     if x.shape != (1, 3, 48, 48):
-        return no(f"the image must be (1, 3, 48, 48), not {tuple(x.shape)}")
+        return no(f"the image must have the shape (1, 3, 48, 48), not {tuple(x.shape)}")
     if not torch.equal(x[0, :, :12, :12], patch):
         enlarged = torch.equal(x[0, :, ::4, ::4], patch)
-        return no("each pixel was enlarged; repeat the patch" if enlarged else "the image must begin with the patch")
+        return no("you enlarged each pixel; repeat the patch" if enlarged else "the image must begin with the patch")
     return verdict(x, patch.repeat(1, 4, 4)[None], {}, "are all sixteen regions the same patch?")
 
 
 def rectangular_weights(answer: Callable[[Tensor, int, int], Tensor]) -> str:
-    """Notebook 02, exercise 4. answer: features `(b, c, H, W)`, grid rows and columns to weights `(b, G, c)`."""
+    """Notebook 02, exercise 4. answer takes features `(b, c, H, W)`, grid rows, columns; returns `(b, G, c)`."""
     F = torch.rand(2, 3, 24, 30, generator=torch.Generator().manual_seed(0)) * 2
     regions = rearrange(F, "b c (n h) (m w) -> b (n m) c h w", n=2, m=3)  # regions of 12 × 10 pixels
     S = regions @ regions.mT / 10**0.5
@@ -81,7 +81,7 @@ def rectangular_weights(answer: Callable[[Tensor, int, int], Tensor]) -> str:
         "the sides are swapped: n counts regions from top to bottom, m from left to right": _mean_weight(
             (turned @ turned.mT / 15**0.5).softmax(dim=1)
         ),
-        "F Fᵀ compares the h rows, Fᵀ F the columns": _mean_weight((regions.mT @ regions / 10**0.5).softmax(dim=1)),
+        "Fᵀ F compares columns; use F Fᵀ for rows": _mean_weight((regions.mT @ regions / 10**0.5).softmax(dim=1)),
     }
     other = "compare with section 3, step by step: regions, products, scale, softmax over the regions, mean"
     return verdict(answer(F, 2, 3), truth, mistakes, other)

@@ -1,4 +1,4 @@
-"""Checks of notebook 04: clipping, averaging, the least loss."""
+"""Checks of notebook 04: clipping, averaging, the lowest loss."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from .verdict import RIGHT, UNWRITTEN, no, verdict
 
 
 def clip(answer: Callable[[list[nn.Parameter], float], None]) -> str:
-    """Notebook 04, exercise 1. answer: shortens the gradient of the parameters, as a whole, in place."""
+    """Notebook 04, exercise 1. answer shortens the gradient of all parameters together, in place."""
     for size, limit in ((50.0, 1.0), (50.0, 2.0), (0.001, 1.0)):
         mine, theirs = ([nn.Parameter(torch.zeros(n)) for n in (3, 5)] for _ in range(2))
         for a, b, start in zip(mine, theirs, (1.0, 2.0), strict=True):
@@ -21,7 +21,7 @@ def clip(answer: Callable[[list[nn.Parameter], float], None]) -> str:
         before = [a.grad.clone() for a in mine]
         nn.utils.clip_grad_norm_(theirs, limit)
         if answer(mine, limit) is not None:
-            return no("nothing is to be returned: change each p.grad in place, p.grad *= factor")
+            return no("return nothing: change each p.grad in place, p.grad *= factor")
         if not all(torch.allclose(a.grad, b.grad, rtol=1e-4) for a, b in zip(mine, theirs, strict=True)):
             return _clip_mistake([a.grad for a in mine], before, size, limit)
     return RIGHT
@@ -33,18 +33,18 @@ def _clip_mistake(after: list[Tensor], before: list[Tensor], size: float, limit:
     if all(torch.equal(a, b) for a, b in zip(after, before, strict=True)):
         return f"{UNWRITTEN}: the gradients are unchanged. Is the factor below 1 for a long gradient?"
     if all(abs(float(a.norm()) - limit) < 1e-3 for a in after):
-        return no("each parameter was clipped by itself; measure the whole gradient")
+        return no("you clipped each parameter by itself; measure the whole gradient")
     if all(torch.equal(a, b.clamp(-limit, limit)) for a, b in zip(after, before, strict=True)):
-        return no("each entry was clamped, which turns the gradient; multiply all by one factor")
+        return no("you clamped each entry, which turns the gradient; multiply all entries by one factor")
     length = float(torch.cat(after).norm())
-    found = f"it is too {'short' if length < limit else 'long'} now, {length:.2f} and not {limit:g}"
+    found = f"it is now too {'short' if length < limit else 'long'}, {length:.2f} instead of {limit:g}"
     if length < 0.999 * limit and abs(length - 1) < 1e-3:
-        return no(f"{found}: use the limit that is given")
+        return no(f"{found}: use the limit you are given")
     return no(f"{found}: measure the whole gradient once, the root of the sum of squares, before you change any of it")
 
 
 def share_of_first(answer: Callable[[float, int], float]) -> str:
-    """Notebook 04, exercise 2. answer: decay and number of updates to the share of the first weights in the average."""
+    """Notebook 04, exercise 2. answer takes decay and number of updates; returns the first weights' share."""
     decay, n = 0.9, 5
     net = nn.Linear(1, 1, bias=False)
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay))
@@ -62,7 +62,7 @@ def share_of_first(answer: Callable[[float, int], float]) -> str:
 
 
 def least_loss(answer: Callable[[Tensor], Tensor]) -> str:
-    """Notebook 04, exercise 3. answer: votes `(n, 8)` to the least mean cross entropy that any model can reach."""
+    """Notebook 04, exercise 3. answer takes votes `(n, 8)`; returns the lowest possible mean cross-entropy."""
     votes = torch.tensor([[10, 0, 0, 0, 0, 0, 0, 0], [4, 4, 0, 0, 0, 0, 0, 0], [3, 6, 1, 0, 0, 0, 0, 0]])
     target = to_distribution(votes)
     each = torch.special.entr(target).sum(dim=1)  # (n,)
@@ -71,13 +71,13 @@ def least_loss(answer: Callable[[Tensor], Tensor]) -> str:
         "these are bits; the loss uses the natural logarithm": each.mean() / math.log(2),
         "that is the loss of the majority label alone; the target is the distribution": -target.amax(1).log().mean(),
         "that is a mean over faces and expressions: sum over the expressions": each.mean() / 8,
-        "you divided by 10; a row's own sum makes it a distribution": (
+        "you divided by 10; a row's own sum turns it into a distribution": (
             torch.special.entr(votes / 10).sum(dim=1).mean()
         ),
         "that is the entropy of the mean distribution; take each face's own, then the mean": torch.special.entr(
             target.mean(dim=0)
         ).sum(),
         "the sign is reversed: an entropy is not negative": -each.mean(),
-        "0 is the least loss of a hard label; votes that disagree leave an entropy": 0.0,
+        "0 is the lowest loss for a hard label; votes that disagree leave some entropy": 0.0,
     }
     return verdict(answer(votes), each.mean(), mistakes, "it is the mean entropy of the votes")

@@ -1,4 +1,4 @@
-"""What every check says, and how it tells which of the known mistakes an answer is."""
+"""The sentences that checks return, and how they match a wrong answer to a known mistake."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -17,15 +17,15 @@ def no(mistake: str) -> str:
 
 
 def kind(check: Callable) -> Callable:
-    """The check, with a sentence where what an answer returns cannot be read, or where its shapes do not fit.
+    """Wrap a check so that an unreadable return value and shapes that do not match get a sentence, too.
 
-    Errors of the reader's own code are raised, from the reader's own line on.
+    Errors in the reader's own code are raised, with a traceback that starts at the reader's own line.
     """
 
     @wraps(check)
     def checked(answer: Callable) -> str:
         if not callable(answer):
-            return no("give the function itself, by its name and without parentheses")
+            return no("pass the function itself: its name, without parentheses")
         try:
             says = check(answer)
         except Exception as error:
@@ -35,7 +35,7 @@ def kind(check: Callable) -> Callable:
             if place is None or "site-packages" in place.tb_frame.f_code.co_filename:
                 return no(f"this check cannot read what you return ({type(error).__name__}: {error})")
             if isinstance(error, RuntimeError) and "must match" in str(error):
-                return no("the shapes do not fit: a sum over an axis drops it; keepdim=True keeps it, with length 1")
+                return no("the shapes do not match: a sum over an axis drops it; keepdim=True keeps it with length 1")
             raise error.with_traceback(place) from None
         if says == RIGHT:
             remember(check.__name__, answer)
@@ -50,9 +50,9 @@ def verdict(
     """The sentence for an answer that is a number or a tensor.
 
     Args:
-        found: what the answer gave.
-        truth: what it should give.
-        mistakes: what known mistakes give, by the sentence that names them; the first that fits is the answer.
+        found: what the answer returned.
+        truth: what it should return.
+        mistakes: what known mistakes return, keyed by the sentence that names them; the first match wins.
         other: the sentence for any other wrong answer.
     """
     if found is None:
@@ -67,7 +67,7 @@ def verdict(
     for mistake, value in mistakes.items():
         if _close(found, torch.as_tensor(value, dtype=torch.float64)):
             return no(mistake)
-    return no("it is not a number: is there a 0 · log 0 or a 0 / 0?" if found.isnan().any() else other)
+    return no("it is NaN, not a number: is there a 0 · log 0 or 0 / 0?" if found.isnan().any() else other)
 
 
 def _close(a: Tensor, b: Tensor) -> bool:

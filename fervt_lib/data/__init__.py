@@ -1,4 +1,4 @@
-"""Datasets as plain uint8 tensors, in one label order."""
+"""Load datasets as plain uint8 tensors, all in the same label order."""
 
 from ..disk import DataError, check_choice
 from .augment import AUGMENTATIONS, Augment, write_augmented
@@ -19,12 +19,12 @@ def load(name: str, split: str = "train", **options) -> Faces:
 
     Args:
         name: "drawn" (always there), "ferplus", "fer2013" (the same faces with their own labels), "ckplus" or "rafdb".
-        split: "train", "validation" or "test"; CK+ has "all" too.
-        **options: what the dataset's own loader takes: see `load_drawn`, `load_ferplus`, `load_fer2013`,
+        split: "train", "validation" or "test"; CK+ also has "all".
+        **options: passed on to the dataset's own loader, see `load_drawn`, `load_ferplus`, `load_fer2013`,
             `load_ckplus`, `load_rafdb`.
 
     Raises:
-        FervtError: no such dataset or option value. DataError: its files are missing or damaged.
+        FervtError: the dataset or an option value does not exist. DataError: its files are missing or damaged.
     """
     check_choice("dataset", name, DATASETS)
     try:

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on their device, where every face gets its own change; and augmented sets on disk."""
+"""Augment whole batches on their device, with a different change for each face, or write augmented sets to disk."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -18,9 +18,9 @@ from .labels import EXPRESSIONS
 
 @dataclass(frozen=True)
 class Augment:
-    """Flip, small affine moves, brightness, contrast and erasing. Strength 0 leaves that change out.
+    """Flip, small affine moves, brightness, contrast and erasing. A strength of 0 turns that change off.
 
-    torchvision's transforms draw one change per call, hence one per batch; here each face has its own.
+    torchvision's transforms draw one change per call, so a whole batch shares it; here each face gets its own.
 
     Attributes:
         flip: probability of a mirror image.
@@ -28,12 +28,12 @@ class Augment:
         shift: largest move, as a share of the side.
         zoom: largest relative change of size, either way.
         brightness, contrast: largest relative change, either way.
-        erase: probability that one rectangle (2-20 % of the face) is painted in the face's mean gray.
-        equalize: probability that the face is blended with the one in which every gray is equally frequent; half of
-            these become that one wholly.
+        erase: probability that one rectangle (2-20 % of the face) is filled with the face's mean gray.
+        equalize: probability that the face is blended with its equalized version, where every gray is equally
+            frequent; half of these faces are fully equalized.
 
     Raises:
-        FervtError: a strength below 0 or above 1 (degrees: 180), or nan.
+        FervtError: a strength is below 0, above 1 (degrees: 180) or nan.
     """
 
     flip: float = 0.5
@@ -50,15 +50,15 @@ class Augment:
             check_number(name, strength, 0, 180 if name == "degrees" else 1)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """The random numbers `(count, 14)` in [0, 1) that decide how each of so many faces is changed."""
+        """Draw the random numbers `(count, 14)` in [0, 1) that decide how each of `count` faces changes."""
         return torch.cat([torch.rand(count, 10, generator=generator), torch.rand(count, 4, generator=generator)], 1)
 
     def __call__(self, images: Tensor, draws: torch.Generator | Tensor) -> Tensor:
-        """uint8 `(b, c, h, w)` to changed float32 in [0, 1] of the same shape.
+        """Augment uint8 faces `(b, c, h, w)`; you get float32 faces in [0, 1] of the same shape.
 
         Args:
-            draws: what `draw` gives, on the images' device; or a CPU generator for it, whatever that device, so that a
-                seed means the same faces everywhere.
+            draws: the output of `draw`, on the images' device; or a CPU generator for it, whatever the device, so that
+                a seed gives the same faces everywhere.
         """
         if images.dtype != torch.uint8 or images.ndim != 4:
             found = f"{tuple(images.shape)}, {images.dtype}"
@@ -72,8 +72,8 @@ class Augment:
         return self._erase(x, draws[:, 7] < self.erase, draws[:, 10:])
 
     def _move(self, x: Tensor, draws: Tensor) -> Tensor:
-        """Mirror, rotate, zoom and shift in one resampling. draws: `(b, 5)` in [-1, 1]."""
-        mirror = 1 - 2 * (draws[:, 0] < 2 * self.flip - 1).float()  # -1 or 1, without a number from the CPU
+        """Mirror, rotate, zoom and shift in a single resampling step. draws: `(b, 5)` in [-1, 1]."""
+        mirror = 1 - 2 * (draws[:, 0] < 2 * self.flip - 1).float()  # -1 or 1, with no number copied from the CPU
         angle = torch.deg2rad(self.degrees * draws[:, 1])
         size = 1 + self.zoom * draws[:, 2]
         cos, sin = size * angle.cos(), size * angle.sin()
@@ -83,13 +83,13 @@ class Augment:
         return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
     def _equalize(self, x: Tensor, chosen: Tensor, amount: Tensor) -> Tensor:
-        """Blend chosen faces with their equalized selves, in which a pixel is the share of pixels not above it."""
+        """Blend chosen faces with their equalized versions, where each pixel is the share of pixels not above it."""
         grays = x.flatten(1).contiguous()  # (b, c·h·w)
         ranks = torch.searchsorted(grays.sort(dim=1).values, grays, right=True) / grays.shape[1]
         return torch.lerp(x, ranks.view_as(x), (chosen * (2 * amount).clamp(max=1))[:, None, None, None])
 
     def _light(self, x: Tensor, draws: Tensor) -> Tensor:
-        """Contrast about the face's mean, then brightness. draws: `(b, 2)` in [-1, 1]."""
+        """Change the contrast around the face's mean, then the brightness. draws: `(b, 2)` in [-1, 1]."""
         brightness = (1 + self.brightness * draws[:, 0])[:, None, None, None]
         contrast = (1 + self.contrast * draws[:, 1])[:, None, None, None]
         mean = x.mean(dim=(1, 2, 3), keepdim=True)
@@ -113,7 +113,7 @@ AUGMENTATIONS = {
     "usual": Augment(),
     "strong": Augment(shift=0.12, zoom=0.2, brightness=0.5, contrast=0.5, equalize=0.3),
 }
-"""By name, as a recipe asks for them: strong is for faces from other cameras and other face finders."""
+"""The augmentations that a recipe can name; "strong" is for faces from other cameras and other face detectors."""
 
 
 def write_augmented(
@@ -126,25 +126,25 @@ def write_augmented(
     vertical_flips: float = 0.0,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Write changed copies of faces as PNG files, a folder per expression, and a table of them, `faces.csv`.
+    """Write augmented copies of faces as PNG files, one folder per expression, and list them in `faces.csv`.
 
-    For programs that read folders; training here changes the faces anew in every epoch.
+    Use this for programs that read folders. Our own training augments the faces anew in every epoch.
 
     Args:
-        folder: must not exist yet; it appears when everything is written.
+        folder: must not exist yet; it appears once everything is written.
         augment: the changes; None means `Augment()`.
-        copies: of every face, at least 1; those of rare expressions come more often, see `repeat_rare`.
-        vertical_flips: probability that a copy is upside down. No such face occurs, so a model learns worse with them.
+        copies: how many of each face, at least 1; faces with rare expressions get more, see `repeat_rare`.
+        vertical_flips: probability that a copy is upside down. Real data have none, so a model learns worse with them.
 
     Returns:
-        What faces.csv holds: a row per picture, `file`, `row` in the source, `label`, and the votes by expression.
+        The contents of faces.csv, one row per picture: `file`, `row` in the source, `label` and votes per expression.
 
     Raises:
-        FervtError: the folder exists already or cannot be written, or a number is out of its range.
+        FervtError: the folder already exists or cannot be written, or a number is out of range.
     """
     folder = Path(folder)
     if folder.exists():
-        raise FervtError(f"{folder} exists already; name a new folder, or remove it")
+        raise FervtError(f"{folder} exists already; choose a new folder, or remove this one")
     check_number("copies", copies, 1, 10**6)
     check_number("vertical_flips", vertical_flips, 0, 1)
     check_number("seed", seed, 0, MAX_SEED)

@@ -1,9 +1,9 @@
 """CK+ (Lucey et al. 2010): sequences of people who go from a neutral face to a posed expression.
 
-Two layouts are read, and the dataset's folder may also be `CK+48` itself:
+We read two layouts. The dataset's folder may also be `CK+48` itself:
 
 * official: `cohn-kanade-images/S005/001/S005_001_00000011.png` and
-  `Emotion/S005/001/S005_001_00000011_emotion.txt`: whole pictures of about 640×490, gray or in colour; both may lie
+  `Emotion/S005/001/S005_001_00000011_emotion.txt`: whole pictures of about 640×490, gray or color; both may stay
   in the folders that their archives unpack to;
 * CK+48 (Kaggle): `CK+48/anger/S010_004_00000017.png`: the last three frames, cropped to 48×48.
 """
@@ -30,7 +30,7 @@ from .store import cached, open_table
 
 SIDE = 48
 FOLDS = 10
-LAST = 3  # frames of a sequence that show its expression
+LAST = 3  # how many frames at the end of a sequence show its expression
 OFFICIAL_FOLDERS = (
     ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images"),
     ("Emotion", "Emotion_labels/Emotion"),
@@ -41,10 +41,10 @@ FRAME = re.compile(r"S(\d{3})_(\d{3})_(\d{8})\.png")
 
 @dataclass(frozen=True, kw_only=True)
 class CKPlusFaces(Faces):
-    """Frames of CK+; `subjects` are the numbers of the people, 5 for S005. No person is in two splits of one fold."""
+    """Frames of CK+. `subjects` holds each person's number: 5 for S005. No person is in two splits of the same fold."""
 
     sequences: Tensor
-    """`(n,)` int64, 1000 × subject + number of the sequence: 5001 for S005/001"""
+    """`(n,)` int64, 1000 × subject + sequence number: 5001 for S005/001"""
 
 
 class Frame(NamedTuple):
@@ -57,27 +57,27 @@ class Frame(NamedTuple):
 def load_ckplus(
     split: str = "train", *, fold: int = 0, classes: int = 7, root: str | Path | None = None
 ) -> CKPlusFaces:
-    """Load one split of CK+, subject-independent in ten folds.
+    """Load one split of CK+, which we divide into ten subject-independent folds.
 
-    The subjects in ascending order are dealt to the folds like cards: the first to fold 0, the second to fold 1.
-    Each labelled sequence gives its last three frames up to the one that its label is named after (the peak), 981 in
-    all, and with 8 classes its first frame as neutral. Sequences without an emotion file have no label and are not
-    used: 327 of 593 have one.
+    We deal the subjects, in ascending order, to the folds like cards: the first to fold 0, the second to fold 1.
+    Each label file is named after one frame of its sequence, the peak. We use the last three frames up to the peak,
+    981 in all. With 8 classes, we also use the first frame, as neutral. We skip sequences without an emotion file,
+    since they have no label: 327 of 593 have one.
 
     Args:
         split: "test" (the fold), "validation" (the next one; after 9 comes 0), "train" (the other eight) or "all".
-        fold: 0 to 9; "all" has none.
+        fold: 0 to 9; "all" ignores it.
         classes: 7 (without neutral), or 8 (official layout only: CK+48 has no first frames).
         root: the dataset's folder; None means `$FERVT_DATA/ckplus`, else `data/ckplus`.
 
     Returns:
         Faces of 48×48 gray pixels, `(n, 1, 48, 48)` uint8, each with ten votes for its one label. Official pictures
-        are cropped to the face; a warning counts those in which none was found, which show the centre square.
-        `rows` counts the frames by subject, sequence and frame.
+        are cropped to the face; if no face is found, you get the center square, and a warning counts these pictures.
+        `rows` numbers the frames by subject, sequence and frame.
 
     Raises:
         DataError: a file is missing, damaged or does not belong there, there are fewer than ten subjects, or classes=8
-            with CK+48; the message names the file and the way out.
+            with CK+48; the message names the file and how to fix it.
     """
     check_choice("split", split, CKPLUS.splits)
     check_choice("fold", fold, range(FOLDS))
@@ -120,17 +120,17 @@ def ckplus_layout(root: Path) -> Layout:
 
 
 def _rows_of(split: str, subjects: Tensor, fold: int, root: Path) -> Tensor:
-    """The frames of a split, ascending."""
+    """The row numbers of a split's frames, in ascending order."""
     people, order = subjects.unique(return_inverse=True)
     if split != ALL and len(people) < FOLDS:
-        raise DataError(f"{root}: {len(people)} subjects, too few for {FOLDS} folds: incomplete. {CKPLUS.how_to_get}")
+        raise DataError(f"{root} is incomplete: {len(people)} subjects, too few for {FOLDS} folds. {CKPLUS.how_to_get}")
     distance = (order - fold) % FOLDS
     chosen = {"test": distance == 0, "validation": distance == 1, "train": distance > 1, ALL: distance >= 0}[split]
     return chosen.nonzero().squeeze(1)
 
 
 def _read(frames: list[Frame], is_official: bool) -> Iterator[tuple[np.ndarray, bool]]:
-    """The picture of each frame, and whether a face was found where one had to be looked for."""
+    """Each frame's picture, and whether we found a face in it (always True for CK+48, which is already cropped)."""
     for frame in tqdm(frames, desc="CK+", leave=False):
         picture, found = read_picture(frame.path, "L", None if is_official else (SIDE, SIDE)), True
         if is_official:
@@ -162,7 +162,7 @@ def _frame(path: Path, label: int) -> Frame:
 
 
 def _official(images: Path, emotions: Path) -> list[Frame]:
-    """Of each labelled sequence the first frame, neutral, and the last three up to its peak."""
+    """From each labeled sequence, the first frame (neutral) and the last three up to its peak."""
     frames, of_label = [], {}
     for file in (f for subject in list_folder(emotions) for s in list_folder(subject) for f in list_folder(s)):
         if (other := of_label.setdefault(file.parent, file)) != file:
@@ -171,12 +171,12 @@ def _official(images: Path, emotions: Path) -> list[Frame]:
         peak, start = file.name.replace("_emotion.txt", ".png"), "_".join(folder.parts[-2:])
         sequence = [_frame(path, _label(file)) for path in list_pictures(folder)]
         if others := [path for path in (file, *(f.path for f in sequence)) if not path.name.startswith(f"{start}_")]:
-            raise DataError(f"{others[0]} belongs to another sequence than its folder; move it there")
+            raise DataError(f"{others[0]} belongs to another sequence; move it to its own folder")
         sequence = [frame for frame in sequence if frame.path.name <= peak]
         warn_of_gaps(folder / f"{start}_*", [int(frame.path.stem[-8:]) for frame in sequence])
         if len(sequence) <= LAST or sequence[-1].path.name != peak:
             found = f"{len(sequence)} frames up to {peak}, which the label is named after"
-            raise DataError(f"{file}: {folder} has {found}; {LAST + 1} are needed, the last one by that name")
+            raise DataError(f"{file}: {folder} has {found}; it needs at least {LAST + 1}, the last one with that name")
         frames += [sequence[0]._replace(label=NEUTRAL), *sequence[-LAST:]]
     if not frames:
         raise DataError(f"{emotions} holds no labels; download it again")
@@ -194,7 +194,7 @@ def _label(file: Path) -> int:
 
 def _ck48(folder: Path) -> list[Frame]:
     held = list_folder(folder)
-    folders = {path.name.lower(): path for path in held}  # some copies write Anger
+    folders = {path.name.lower(): path for path in held}  # some copies capitalize them: Anger
     if len(folders) < len(held):
         raise DataError(f"{folder} holds {', '.join(path.name for path in held)}, one of them twice; keep one")
     labels = {name: EXPRESSIONS.index(expression) for name, expression in CK48_FOLDERS.items()}
@@ -211,7 +211,7 @@ def _ck48(folder: Path) -> list[Frame]:
     return sorted(frames, key=lambda frame: frame.path.name)
 
 
-# --- what is known of it (as quoted by others) --------------------------------------------------------------------
+# --- known facts (the counts as quoted by others) -----------------------------------------------------------------
 
 CK48_COUNTS = known_counts(ALL, "0 207 249 84 135 177 75 54", **{SUBJECTS: 118})
 OFFICIAL_COUNTS = known_counts(ALL, "327 207 249 84 135 177 75 54", **{SUBJECTS: 118})

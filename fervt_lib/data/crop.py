@@ -1,7 +1,7 @@
-"""Faces in whole pictures: found by the detector that dlib brings along, and framed as FER+ frames its faces.
+"""Find faces in whole pictures with the detector that ships with dlib, and frame them as FER+ does.
 
-Nothing is downloaded. The detector (histograms of oriented gradients, King 2015) finds faces from the front, and tilted
-by up to 30 degrees.
+Nothing is downloaded. The detector (histograms of oriented gradients, King 2015) finds faces seen from the front and
+tilted by up to 30 degrees.
 """
 
 from functools import lru_cache
@@ -13,50 +13,50 @@ from PIL import Image
 
 from ..disk import FervtError
 
-SEARCHED = 2_600_000  # pixels: as many as are searched in a fifth of a second on one core
-SMALL, CLOSER = 0.09, 2.5  # of the longer side: where a face is smaller, so many more pixels are searched
-ENLARGED = 2.0  # at most: the detector sees faces from 80 pixels on
-LEAST_SCORE = 0.2  # of the detector's scores: where it saw two faces in 68 pictures without any, they scored 0.13
-ONE_AT_A_TIME = Lock()  # the detector is one object, and not made for several threads
+SEARCHED = 2_600_000  # pixels: one core searches this many in a fifth of a second
+SMALL, CLOSER = 0.09, 2.5  # a face below SMALL of the longer side: we search again, at CLOSER times the pixels
+ENLARGED = 2.0  # at most: the detector finds faces of 80 pixels and up
+LEAST_SCORE = 0.2  # lowest score we accept: in 68 pictures without faces, the detector saw two, scored 0.13
+ONE_AT_A_TIME = Lock()  # all threads share one detector, which is not made for that
 FRAME, LOWER = 0.90, 0.055
-"""How wide the detector's boxes are in FER+'s pictures, in parts of the picture's side, and how far below its middle:
-means over 1,969 training faces."""
+"""How wide the detector's boxes are in FER+'s pictures, and how far below the middle they lie, both as a share of the
+picture's side: means over 1,969 training faces."""
 
 
 class Frame(NamedTuple):
-    """A square around a face, in pixels of its picture; it may reach beyond the picture."""
+    """A square around a face, in pixels of its picture; it may extend beyond the picture."""
 
     left: float
     top: float
     side: float
 
     def scaled(self, margin: float) -> "Frame":
-        """About the same middle, `margin` times as wide."""
+        """A frame with the same center, `margin` times as wide."""
         shift = (1 - margin) * self.side / 2
         return Frame(self.left + shift, self.top + shift, margin * self.side)
 
     def meets(self, other: "Frame") -> bool:
-        """Whether the middle of one lies well inside the other."""
+        """Whether the center of one frame lies well inside the other."""
         across, down = (a + self.side / 2 - b - other.side / 2 for a, b in zip(self[:2], other[:2], strict=True))
         return max(abs(across), abs(down)) < 0.4 * max(self.side, other.side)
 
 
 def find_faces(picture: np.ndarray) -> list[Frame]:
-    """All faces of a picture, the largest first.
+    """Find all faces in a picture, largest first.
 
     Args:
         picture: `(height, width)` or `(height, width, 3)` uint8.
     """
     frames = _search(picture, SEARCHED)
     small = min((frame.side for frame in frames), default=0) < SMALL * max(picture.shape[:2])
-    if small and picture.shape[0] * picture.shape[1] * ENLARGED**2 > SEARCHED:  # there is more to see than was searched
+    if small and picture.shape[0] * picture.shape[1] * ENLARGED**2 > SEARCHED:  # a closer look can show more
         closer = _search(picture, CLOSER * SEARCHED)
         frames += [frame for frame in closer if not any(frame.meets(other) for other in frames)]
     return sorted(frames, key=lambda frame: -frame.side)
 
 
 def _search(picture: np.ndarray, pixels: float) -> list[Frame]:
-    """All faces of a picture that is searched at so many pixels."""
+    """Find all faces in a picture, resized to about `pixels` pixels (at most `ENLARGED` times its height and width)."""
     height, width = picture.shape[:2]
     scale = min(ENLARGED, (pixels / (height * width)) ** 0.5)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -72,7 +72,7 @@ def _search(picture: np.ndarray, pixels: float) -> list[Frame]:
 
 
 def cut(picture: np.ndarray, frame: Frame, side: int) -> np.ndarray:
-    """What a frame holds, `(side, side)` or `(side, side, 3)` uint8; beyond the picture its border goes on."""
+    """Crop a frame to `(side, side)` or `(side, side, 3)` uint8; beyond the picture, we repeat its border pixels."""
     left, top, right, bottom = (round(at) for at in (*frame[:2], frame.left + frame.side, frame.top + frame.side))
     rows, columns = (
         np.arange(start, end).clip(0, length - 1)
@@ -90,13 +90,13 @@ def centre(picture: np.ndarray) -> Frame:
 
 @lru_cache(maxsize=1)
 def detector():
-    """dlib's detector of faces.
+    """dlib's face detector.
 
     Raises:
         FervtError: dlib is not installed.
     """
     try:
-        import dlib  # here, since most datasets hold faces that are cropped already
+        import dlib  # not at the top: most datasets hold cropped faces and never need it
     except ImportError as error:
         raise FervtError("to find faces in whole pictures, install dlib: pip install dlib-bin") from error
     return dlib.get_frontal_face_detector()

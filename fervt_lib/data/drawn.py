@@ -1,4 +1,4 @@
-"""The drawn faces as a dataset that is always there, with its truth known."""
+"""The drawn faces as a dataset: always available, with known ground truth."""
 
 from dataclasses import dataclass
 
@@ -13,22 +13,22 @@ from .faces import Dataset, Faces, unanimous
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnFaces(Faces):
-    """Drawn faces with the truth behind them; `rows` numbers the faces of a split, `subjects` tells who is drawn."""
+    """Drawn faces with their ground truth; `rows` numbers the faces of a split, and `subjects` says who is drawn."""
 
     units: Tensor
-    """`(n, n_units)` bool, the action units at work, in the order of `drawn_faces.ACTION_UNITS`"""
+    """`(n, n_units)` bool, the active action units, in the order of `drawn_faces.ACTION_UNITS`"""
     masks: Tensor
-    """`(n, n_units, height, width)` bool, the part of the face that a unit changes, also where something hides it"""
+    """`(n, n_units, height, width)` bool, the part of the face that a unit changes, even where something hides it"""
 
 
 def load_drawn(split: str = "train", **options) -> DrawnFaces:
-    """Draw one split of the drawn faces, see `drawn_faces.draw_faces` for the options.
+    """Draw one split of the drawn faces. See `drawn_faces.draw_faces` for the options.
 
     Returns:
         Faces `(n, 1 or 3, size, size)` uint8, each with ten votes for its one label.
 
     Raises:
-        FervtError: no such split, expression or action unit, or a number out of its range.
+        FervtError: the split, expression or action unit does not exist, or a number is out of range.
     """
     try:
         drawn = draw_faces(split, **options)

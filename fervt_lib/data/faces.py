@@ -1,4 +1,4 @@
-"""A set of faces, which every loader returns; and a dataset, with all that is known about it in one place."""
+"""`Faces`, the set that every loader returns, and `Dataset`, which keeps all we know about a dataset in one place."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -17,22 +17,22 @@ from .labels import EXPRESSIONS, VOTE_COLUMNS
 from .store import open_table
 
 SPLITS = ("train", "validation", "test")
-ALL, SUBJECTS = "all", "subjects"  # what is counted beside the expressions
+ALL, SUBJECTS = "all", "subjects"  # what we count besides the expressions
 
-Counts = dict[str, dict[str, int]]  # of each part of a dataset, by expression, in all, and of its subjects
+Counts = dict[str, dict[str, int]]  # by part of a dataset, then by expression, ALL and SUBJECTS
 
 
 class Pictures:
-    """Some rows of a cached table's column `picture`, read when they are asked for: `pictures[7]`, `pictures[[3, 1]]`.
+    """Some pictures of a cached table, read from disk only when you ask for them: `pictures[7]`, `pictures[[3, 1]]`.
 
     Args:
-        path: of the table, as `cached` returns it.
-        rows: `(n,)` int64, which of them, in this order.
+        path: the file of the table, as `cached` returns it.
+        rows: `(n,)` int64, which rows of the table to use, in this order.
     """
 
     def __init__(self, path: Path, rows: Tensor | np.ndarray, table: np.memmap | None = None):
         self.path, self.rows = path, torch.as_tensor(rows)
-        # (all, channels, height, width) uint8, on the disk; what is open stays there though the cache is made again
+        # (all, channels, height, width) uint8, on disk; an open table stays usable even when the cache is rebuilt
         self.table = open_table(path)["picture"] if table is None else table
 
     def __len__(self) -> int:
@@ -47,21 +47,21 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Faces(TorchDataset):
-    """Faces with the votes of their raters, as plain uint8 tensors.
+    """Faces and their raters' votes, as plain uint8 tensors.
 
     An item or a batch (`faces[7]`, `faces[[3, 1]]`) is the pair `(images, votes)`.
 
     Attributes:
-        pictures: `(n, channels, height, width)` uint8, 0-255; those of a dataset's files stay on the disk until they
-            are asked for, so that a set may be larger than the memory. `images` has them all in memory.
-        votes: `(n, 8)` uint8, votes per expression in the order of `EXPRESSIONS`, after the protocol's rules.
+        pictures: `(n, channels, height, width)` uint8, 0-255. Pictures from a dataset's files stay on disk until you
+            ask for them, so a set may be larger than memory. `images` loads them all into memory.
+        votes: `(n, 8)` uint8, votes per expression in the order of `EXPRESSIONS`, after we apply the protocol's rules.
         raw_votes: `(n, 10)` uint8, as the raters gave them, with *unknown* and *NF* last.
-        rows: `(n,)` int64, the face's row in its source (ferplus, fer2013) or its number in the series (the others).
-        protocol: the rule that chose the faces, stated beside every accuracy.
-        dataset: the name of the dataset that they come from.
-        expressions: those that can occur in it; a model from elsewhere may answer with others.
-        subjects: `(n,)` int64, who each face shows, where the dataset says so.
-        fold: of ten, where the dataset is split into folds.
+        rows: `(n,)` int64, the face's row in its source (ferplus, fer2013) or a sequential number (the others).
+        protocol: the rule that selected the faces; we state it with every accuracy.
+        dataset: the name of the dataset they come from.
+        expressions: those that can occur in the dataset; a model trained elsewhere may answer with others.
+        subjects: `(n,)` int64, who each face shows, if the dataset tells us.
+        fold: which of ten, if the dataset is split into folds.
     """
 
     pictures: Tensor | Pictures
@@ -77,22 +77,22 @@ class Faces(TorchDataset):
     def __post_init__(self):
         n, pictures = len(self.votes), self.pictures
         if not all(isinstance(part, Tensor | Pictures) for part in (pictures, self.votes, self.raw_votes, self.rows)):
-            raise FervtError("pictures, votes, raw_votes and rows must be torch tensors: torch.from_numpy makes them")
+            raise FervtError("pictures, votes, raw_votes and rows must be torch tensors: use torch.from_numpy")
         shapes = [tuple(tensor.shape) for tensor in (self.votes, self.raw_votes, self.rows)]
         if [*shapes, len(pictures)] != [(n, len(EXPRESSIONS)), (n, len(VOTE_COLUMNS)), (n,), n]:
-            raise FervtError(f"votes, raw_votes and rows {shapes} of {len(pictures)} pictures: see Faces")
+            raise FervtError(f"votes, raw_votes and rows {shapes} do not fit {len(pictures)} pictures: see `Faces`")
         is_picture = isinstance(pictures, Pictures) or (pictures.ndim == 4 and pictures.dtype == torch.uint8)
         if not is_picture or (isinstance(pictures, Tensor) and pictures.shape[1] not in (1, 3)):
             found = f"{tuple(pictures.shape)}, {pictures.dtype}"
             raise FervtError(f"pictures {found}: give (n, 1 or 3, height, width) in uint8 from 0 to 255")
         if n and not (self.votes.min() >= 0 and self.votes.sum(dim=1).min() > 0):
-            raise FervtError("every face needs a vote, and none may be negative")
+            raise FervtError("every face needs at least one vote, and no vote may be negative")
 
     def __len__(self) -> int:
         return len(self.votes)
 
     def __getstate__(self) -> dict:
-        # arrays: torch would hand its tensors to another process through shared memory, of which Docker gives 64 MB
+        # as arrays: torch passes tensors to another process through shared memory, and Docker provides only 64 MB of it
         kept = {key: value for key, value in vars(self).items() if key != "images"}
         return {key: value.numpy() if isinstance(value, Tensor) else value for key, value in kept.items()}
 
@@ -103,26 +103,26 @@ class Faces(TorchDataset):
         return self.pictures[index], self.votes[index]
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
-        # torch's DataLoader asks for a batch at once where this method is there, and puts the items together itself
+        # if a dataset has this method, torch's DataLoader fetches whole batches with it, and then collates the items
         return list(zip(*self[torch.as_tensor(indices, dtype=torch.int64)], strict=True))
 
     @cached_property
     def images(self) -> Tensor:
-        """`(n, channels, height, width)` uint8: all pictures, read at the first use."""
+        """`(n, channels, height, width)` uint8: all pictures, read on first use."""
         return self.pictures[:]
 
     @property
     def labels(self) -> Tensor:
-        """`(n,)` int64: the expression with most votes; the first in label order where two tie."""
+        """`(n,)` int64: the expression with the most votes; in a tie, the first in label order."""
         return self.votes.argmax(dim=1)
 
     @property
     def absent(self) -> list[int]:
-        """Labels of the expressions that cannot occur."""
+        """Labels of the expressions that cannot occur in the dataset."""
         return [label for label, name in enumerate(EXPRESSIONS) if name not in self.expressions]
 
     def take(self, chosen: Tensor) -> "Faces":
-        """The chosen faces, `(n,)` bool or their indices, as a set of its own; pictures on the disk stay there."""
+        """A new set with only the chosen faces, `(n,)` bool or their indices; pictures on disk stay there."""
         parts = {part.name: getattr(self, part.name) for part in fields(Faces)}
         parts = {name: part[chosen] if isinstance(part, Tensor) else part for name, part in parts.items()}
         if isinstance(whole := self.pictures, Pictures):
@@ -131,10 +131,10 @@ class Faces(TorchDataset):
 
 
 def as_faces(faces: "Faces | Subset") -> Faces:
-    """Faces as they are; a torch Subset of faces, as `random_split` makes them, as a set of its own.
+    """Return `Faces` unchanged, and turn a torch Subset of them (say, from `random_split`) into `Faces` too.
 
     Raises:
-        FervtError: it is neither.
+        FervtError: `faces` is neither.
     """
     if isinstance(faces, Subset):
         return as_faces(faces.dataset).take(torch.as_tensor(faces.indices, dtype=torch.int64))
@@ -144,14 +144,14 @@ def as_faces(faces: "Faces | Subset") -> Faces:
 
 
 def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Tensor:
-    """Indices of the faces, `(n,)`: those of rare expressions come √(share / frequency) times, all others once.
+    """Indices of the faces, `(n,)`: those of rare expressions appear √(share / frequency) times, all others once.
 
-    Repeat-factor sampling, as LVIS (Gupta, Dollár and Girshick 2019) does it for rare objects: half-way, on a log
-    scale, from the set as it is to one where every expression has at least that share. The fraction of
-    the factor is the probability of one more copy.
+    This is repeat-factor sampling, which LVIS (Gupta, Dollár and Girshick 2019) uses for rare objects. On a log scale,
+    it takes us halfway from the original set to one where every expression has at least that share. The fractional
+    part of the factor is the probability of one more copy.
 
     Raises:
-        FervtError: a share that is not from 0 to 1, or no faces.
+        FervtError: the share is not from 0 to 1, or there are no faces.
     """
     check_number("rare_share", share, 0, 1)
     if not len(faces):
@@ -164,56 +164,56 @@ def repeat_rare(faces: Faces, share: float, generator: torch.Generator) -> Tenso
 
 
 def to_distribution(votes: Tensor) -> Tensor:
-    """Votes `(n, 8)` of any number type as float32 probabilities whose rows sum to 1."""
+    """Turn votes `(n, 8)`, integers or floats, into probabilities; each row sums to 1."""
     return votes / votes.sum(dim=1, keepdim=True)
 
 
 def unanimous(labels: Tensor) -> dict[str, Tensor]:
-    """`votes` and `raw_votes` of faces with one label each, `(n,)` int64: ten votes of ten for it."""
+    """`votes` and `raw_votes` of faces with one label each, `(n,)` int64: all ten votes go to that label."""
     raw_votes = 10 * torch.eye(len(VOTE_COLUMNS), dtype=torch.uint8)[labels]
     return {"votes": raw_votes[:, : len(EXPRESSIONS)].clone(), "raw_votes": raw_votes}
 
 
 class Layout(NamedTuple):
-    """How the files of a dataset's folder are laid out."""
+    """How a dataset's folder arranges its files."""
 
     name: str
-    """in words"""
+    """the layout in words"""
     known: Counts
     """the counts of a complete copy"""
     pictures: tuple[Path, ...] | list[Path] = ()
-    """files that are a face each, in the order of the dataset's rows; none where a table holds the faces"""
+    """one file per face, in the order of the dataset's rows; none if a table holds the faces"""
     mode: str = "L"
     size: tuple[int, int] | None = None
-    """of the pictures, see `read_picture`"""
+    """width and height of the pictures, see `read_picture`"""
     all_classes: bool = False
-    """whether it has faces that the loader gives with 8 classes only"""
+    """whether it has faces that the loader returns only with 8 classes"""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything that the library knows about a dataset beyond its faces."""
+    """Everything the library knows about a dataset besides its faces."""
 
     name: str
     title: str
     load: Callable[..., Faces]
-    """from a split and options to faces"""
+    """loads faces, given a split and options"""
     layout: Callable[[Path], Layout] | None = None
-    """which layout a folder has; raises DataError where it has none. None: the faces are drawn"""
+    """finds the layout of a folder; raises DataError if it has none. None: the faces are drawn"""
     folder: str = ""
-    """below the data folder"""
+    """its subfolder of the data folder"""
     how_to_get: str = ""
     options: dict = field(default_factory=dict)
-    """those of `load` that a training recipe decides, with their defaults"""
+    """the options of `load` that a training recipe sets, with their defaults"""
     scored: tuple[dict, ...] = ({},)
-    """options under which a model is scored one after the other; training validates under the first"""
+    """we score a model with each of these sets of options in turn; training validates with the first"""
     splits: tuple[str, ...] = SPLITS
     parts: dict[str, tuple[str, ...]] = field(default_factory=lambda: {split: (split,) for split in SPLITS})
-    """the faces as they are given out: the splits that make up each part"""
+    """each part of the dataset as distributed, and the splits that make up that part"""
 
 
 class NotFoundError(DataError):
-    """A folder holds no layout of a dataset."""
+    """A folder has none of a dataset's layouts."""
 
     def __init__(self, dataset: Dataset, root: Path):
         look = f"`fervt data {dataset.name}` tells what is there instead. With no download: load('drawn')."
@@ -221,19 +221,19 @@ class NotFoundError(DataError):
 
 
 def found_below(dataset: Dataset, root: Path) -> Path | None:
-    """The folder in `root` that holds the dataset, as where an archive was unpacked into a folder of its own name."""
+    """The folder in `root` that holds the dataset, say because an archive was unpacked into its own folder."""
     for folder in filter(Path.is_dir, sorted(root.iterdir()) if root.is_dir() else ()):
         try:
             dataset.layout(folder)
-        except (NotFoundError, OSError):  # the second: a folder that may not be entered
+        except (NotFoundError, OSError):  # OSError: a folder that we may not enter
             continue
         except DataError:
-            pass  # it is there, and damaged
+            pass  # the dataset is there, but damaged
         return folder
     return None
 
 
 def known_counts(part: str, counts: str, **more: int) -> Counts:
-    """Counts in the order of EXPRESSIONS as text; 0 where an expression does not occur."""
+    """Parse counts from text, in the order of EXPRESSIONS; 0 if an expression does not occur."""
     numbers = dict(zip(EXPRESSIONS, map(int, counts.split()), strict=True))
     return {part: numbers | {ALL: sum(numbers.values())} | more}

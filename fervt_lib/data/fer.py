@@ -1,12 +1,12 @@
 """FER2013 (Goodfellow et al. 2013) and FER+ (Barsoum et al. 2016): the same faces, with one label or ten votes each.
 
-FER+ is read from one of two layouts:
+We read FER+ from one of two layouts:
 
 * a pair of tables: `fer2013.csv` (or Kaggle's `icml_face_data.csv`; plain or gzipped) and FER+'s `fer2013new.csv`;
 * pictures: `data/FER2013{Train,Valid,Test}/` with PNG files and `label.csv`, as FER+'s own script makes them.
 
-FER2013 needs the first table alone, or Kaggle's folders: `train/angry/Training_3908.jpg`,
-`test/angry/PrivateTest_10131363.jpg`. They have lost the order of the rows, by which FER+'s votes are joined.
+FER2013 needs only the first table, or Kaggle's folders: `train/angry/Training_3908.jpg`,
+`test/angry/PrivateTest_10131363.jpg`. The folders have lost the order of the rows, which we need to join FER+'s votes.
 """
 
 import warnings
@@ -28,7 +28,7 @@ SIDE = 48
 FACE_FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz")
 VOTE_FILES = ("fer2013new.csv", "fer2013new.csv.gz")
 PICTURE_FOLDERS = ("FER2013Train", "FER2013Valid", "FER2013Test")  # in the order of SPLITS
-SPLIT_CODES = {"Training": 0, "PublicTest": 1, "PrivateTest": 2}  # what they call SPLITS (column Usage)
+SPLIT_CODES = {"Training": 0, "PublicTest": 1, "PrivateTest": 2}  # the dataset's names for SPLITS (column Usage)
 USAGES_OF = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}  # Kaggle's folders
 LABELS = {str(code): EXPRESSIONS.index(name) for code, name in enumerate(FER2013_CODES)}
 PROTOCOLS = ("majority", "argmax")
@@ -46,10 +46,10 @@ def load_fer2013(split: str = "train", *, root: str | Path | None = None) -> Fac
         root: the dataset's folder; None means `$FERVT_DATA/ferplus`, else `data/ferplus`.
 
     Returns:
-        Faces of 48×48 gray pixels, `(n, 1, 48, 48)` uint8, each with ten votes for its one label. None is contempt.
+        Faces of 48×48 gray pixels, `(n, 1, 48, 48)` uint8, each with ten votes for its one label. No label is contempt.
 
     Raises:
-        DataError: the file is missing or damaged; the message names file, row and the way out.
+        DataError: the file is missing or damaged; the message names the file, the row and how to fix it.
     """
     check_choice("split", split, SPLITS)
     path, labels, splits = _labelled(find_root(FER2013.folder, root))
@@ -72,7 +72,7 @@ def _first(root: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _labelled(root: Path) -> tuple[Path, np.ndarray, np.ndarray]:
-    """The table of pictures, and `(n,)` labels and splits."""
+    """The path to the table of pictures, and `(n,)` labels and splits."""
     if file := _first(root, FACE_FILES):
         table = open_table(path := _face_table(file))
         return path, table["label"], table["split"]
@@ -82,7 +82,7 @@ def _labelled(root: Path) -> tuple[Path, np.ndarray, np.ndarray]:
 
 
 def _face_folders(root: Path) -> list[tuple[Path, int, int]]:
-    """Picture, label and split of Kaggle's folders; in `test` the names begin with the Usage of both its splits."""
+    """Picture, label and split from Kaggle's folders; `test` mixes two splits, which the file names tell apart."""
     if not all((root / part).is_dir() for part in USAGES_OF):
         raise NotFoundError(FER2013, root)
     faces, seen = [], {}
@@ -97,7 +97,7 @@ def _face_folders(root: Path) -> list[tuple[Path, int, int]]:
                 raise DataError(f"{path} has the name of {first}; keep one of them")
             faces.append((path, EXPRESSIONS.index(FER2013_FOLDERS[path.parent.name]), SPLIT_CODES[usage]))
     if absent := SPLIT_CODES.keys() - {path.stem.partition("_")[0] for path, _, _ in faces}:
-        raise DataError(f"{root} has no picture of {min(absent)}; it is incomplete: put the original there")
+        raise DataError(f"{root} has no picture of {min(absent)}; it is incomplete: restore the original")
     return faces
 
 
@@ -107,7 +107,7 @@ def _face_table(file: Path) -> Path:
 
 
 def _read_faces(path: Path) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Picture, label and split of every row of fer2013.csv; 1,000 rows are in memory at a time."""
+    """Picture, label and split of every row of fer2013.csv, with 1,000 rows in memory at a time."""
     absent = set(SPLIT_CODES)
     for chunk in read_table(path, columns := ("emotion", "pixels", "Usage")):
         for row, emotion, text, usage in zip(chunk.index + 2, *(chunk[name] for name in columns), strict=True):
@@ -119,10 +119,10 @@ def _read_faces(path: Path) -> Iterator[tuple[np.ndarray, int, int]]:
 
 
 def _pixels(path: Path, row: int, text: str) -> np.ndarray:
-    """One face, `(1, 48, 48)` uint8. `row` is the line of the file, the header being line 1."""
+    """One face, `(1, 48, 48)` uint8. `row` is the line in the file; the header is line 1."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # numpy's word for text that is not a number
+            warnings.simplefilter("error", DeprecationWarning)  # how numpy reports text that is not a number
             values = np.fromstring(text, np.int64, sep=" ")
     except (ValueError, DeprecationWarning):
         raise DataError(f"{path}, row {row}: the pixels are not all whole numbers; download it again") from None
@@ -140,7 +140,7 @@ def load_ferplus(split: str = "train", protocol: str = "majority", root: str | P
 
     Args:
         split: "train", "validation" (PublicTest) or "test" (PrivateTest).
-        protocol: "majority" (Microsoft's rules) or "argmax" (most votes over the ten columns), see `choose_faces`.
+        protocol: "majority" (Microsoft's rules) or "argmax" (most votes in the ten columns), see `choose_faces`.
         root: the dataset's folder; None means `$FERVT_DATA/ferplus`, else `data/ferplus`.
 
     Returns:
@@ -148,7 +148,7 @@ def load_ferplus(split: str = "train", protocol: str = "majority", root: str | P
         argmax 28,389 / 3,553 / 3,546.
 
     Raises:
-        DataError: a file is missing or damaged; the message names file, row and the way out.
+        DataError: a file is missing or damaged; the message names the file, the row and how to fix it.
     """
     check_choice("split", split, SPLITS)
     check_choice("protocol", protocol, PROTOCOLS)
@@ -163,9 +163,9 @@ def load_ferplus(split: str = "train", protocol: str = "majority", root: str | P
 def choose_faces(raw_votes: Tensor, named: Tensor, protocol: str) -> tuple[Tensor, Tensor]:
     """Apply a FER+ protocol to raw votes.
 
-    *majority* (Microsoft's FERPlus reader, mode "majority"): counts of 1 become 0, in all ten columns; the largest
-    count must exceed half of what is left; faces won by *unknown* or *NF* go. *argmax*: the column with most votes
-    wins, faces won by *unknown* or *NF* go, no vote is changed.
+    *majority* (Microsoft's FERPlus reader, mode "majority"): counts of 1 become 0 in all ten columns, and the largest
+    count must exceed half of the remaining votes. *argmax*: the column with the most votes wins, and no vote changes.
+    Both drop the faces that *unknown* or *NF* wins.
 
     Args:
         raw_votes: `(n, 10)` uint8. named: `(n,)` bool, False where FER+ dropped the face (empty image name).
@@ -193,14 +193,14 @@ def _pair_of_tables(root: Path) -> tuple[Path, Path] | None:
     faces, votes = _first(root, FACE_FILES), _first(root, VOTE_FILES)
     if faces and votes:
         return faces, votes
-    if (faces or votes) and not any(root.glob("**/FER2013*/*.png")):  # a clone of FER+ has the folders, without faces
+    if (faces or votes) and not any(root.glob("**/FER2013*/*.png")):  # a clone of FER+ has the folders but no faces
         found, missing = (faces, "votes, fer2013new.csv") if faces else (votes, "faces, fer2013.csv")
         raise DataError(f"{root}: {found.name} is there, but not the {missing}. {FERPLUS.how_to_get}")
     return None
 
 
 def _join(face_file: Path, vote_file: Path) -> tuple[Path, np.ndarray, np.ndarray, np.ndarray]:
-    """Table of pictures, `(n, 10)` votes, `(n,)` named and `(n,)` splits: joined by row, checked by Usage and name."""
+    """Join by row, and check Usage and names: path of the table, `(n, 10)` votes, `(n,)` named and `(n,)` splits."""
     votes = pd.concat(read_table(vote_file, ("Usage", "Image name", *VOTE_COLUMNS)))
     names, usages = votes["Image name"].str.strip(), votes["Usage"].str.strip().map(SPLIT_CODES)
     _check_names(vote_file, names)
@@ -219,7 +219,7 @@ def _join(face_file: Path, vote_file: Path) -> tuple[Path, np.ndarray, np.ndarra
 
 
 def _check_names(path: Path, names: pd.Series) -> None:
-    """Names look like fer0000000.png, and the numbers in names that come once rise (four names come twice)."""
+    """Check that names look like fer0000000.png and their numbers rise, except for repeated names (four come twice)."""
     numbers = names[names.ne("")].str.extract(r"^fer([0-9]{7})\.png$")[0]
     falls = numbers[~numbers.duplicated(keep=False)].astype(float).diff() < 0
     for wrong, what in ((numbers.isna(), "is not like fer0000000.png"), (falls, "is out of FER2013's order")):
@@ -229,7 +229,7 @@ def _check_names(path: Path, names: pd.Series) -> None:
 
 
 def _counts(path: Path, columns: pd.DataFrame, totals: range) -> np.ndarray:
-    """`(n, 10)` uint8 from votes as text, indexed by row of the file. totals: what a face's votes may add up to."""
+    """Turn votes as text, indexed by row of the file, into `(n, 10)` uint8. totals: allowed sums of a face's votes."""
     votes = columns.apply(pd.to_numeric, errors="coerce")
     good = votes.isin(range(11)).all(axis=1) & votes.sum(axis=1).isin(totals)
     if not good.all():
@@ -247,7 +247,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _read_folders(root: Path) -> tuple[Path, np.ndarray, np.ndarray, np.ndarray]:
-    """What `_join` gives, from folders of pictures."""
+    """Return the same as `_join`, but from folders of pictures."""
     pictures, counts = [], []
     for folder in _folders(root):
         names, votes = _read_label_file(folder)
@@ -261,14 +261,14 @@ def _read_folders(root: Path) -> tuple[Path, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _read_label_file(folder: Path) -> tuple[dict[int, str], np.ndarray]:
-    """File names by row, and `(n, 10)` votes. It has no header: name, "(0, 0, 48, 48)", ten counts."""
+    """File names by row, and `(n, 10)` votes. label.csv has no header; a row is: name, "(0, 0, 48, 48)", ten counts."""
     path, names = folder / "label.csv", [str(i) for i in range(12)]
     table = pd.concat(read_table(path, names, header=None, names=names, skip_blank_lines=False))
     table = table.set_axis(table.index + 1)[table["0"].fillna("").str.strip().ne("").to_numpy()]
     return table["0"].to_dict(), _counts(path, table[names[2:]], range(11))
 
 
-# --- what is known of them (FER2013: as quoted by others; FER+: counted in Microsoft's votes) ---------------------
+# --- known facts (FER2013's counts as quoted by others; FER+'s counted in Microsoft's votes) ----------------------
 
 FER2013_COUNTS = (
     known_counts("train", "4965 7215 3171 4830 3995 436 4097 0")

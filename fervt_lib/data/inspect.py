@@ -1,4 +1,4 @@
-"""A closer look at the faces: what a folder holds and what is wrong with it, and pictures that occur twice."""
+"""A closer look at the data: what a folder holds, what is wrong with it, and which pictures occur twice."""
 
 import hashlib
 import warnings
@@ -17,27 +17,27 @@ from .files import PICTURE_ENDINGS, encoding_of, list_folder, read_picture
 from .labels import EXPRESSIONS
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
-MAX_EXAMPLES = 3  # of each warning, and faces of each example
+MAX_EXAMPLES = 3  # per warning, and faces per example
 
 
 class Findings(NamedTuple):
-    """What a folder holds."""
+    """What we found in a folder."""
 
     layout: str
     protocol: str
-    """which faces are counted"""
+    """which faces we counted"""
     counts: pd.DataFrame
-    """a column per part of the dataset, a row per expression"""
+    """one column per part of the dataset, one row per expression"""
     warnings: list[str]
-    """the data still load"""
+    """oddities; the data still load"""
     faults: list[str]
-    """what keeps the data from being loaded"""
+    """problems that keep the data from loading"""
 
 
 def examine(dataset: Dataset, root: Path) -> Findings:
-    """Look at a dataset's folder, and fill its cache on the way. No file in the folder is changed.
+    """Check a dataset's folder, and fill its cache along the way. No file in the folder changes.
 
-    Where the dataset cannot be loaded, every damaged picture is among the faults, not only the first.
+    If a folder of a known layout does not load, the faults list every damaged picture, not only the first.
     """
     layout = None
     with warnings.catch_warnings(record=True) as caught:
@@ -60,18 +60,18 @@ def _texts(caught: list[warnings.WarningMessage]) -> list[str]:
     return list(dict.fromkeys(str(warning.message) for warning in caught))
 
 
-# --- what keeps a folder from being loaded -----------------------------------------------------------------------
+# --- what keeps a folder from loading -----------------------------------------------------------------------------
 
 
 def _instead(dataset: Dataset, root: Path) -> Iterator[str]:
-    """What is there in place of a dataset's folder."""
+    """What is there instead of a dataset's folder."""
     if not root.exists():
         yield f"{root} does not exist"
     elif not root.is_dir():
-        yield f"{root} is a file; name the folder that holds the dataset, unpacked"
+        yield f"{root} is a file; name the folder that holds the unpacked dataset"
     else:
         if below := found_below(dataset, root):
-            yield f"{below} holds it, one level down; name that folder, or move what it holds up"
+            yield f"{below} holds it, one level down; name that folder, or move its contents up"
         held = list_folder(root)
         packed = [path for path in held if path.suffix.lower() in ARCHIVES and not path.name.endswith(".csv.gz")]
         yield from (f"{path} is an archive; unpack it" for path in packed)
@@ -80,7 +80,7 @@ def _instead(dataset: Dataset, root: Path) -> Iterator[str]:
 
 
 def _bad_files(root: Path, layout: Layout | None) -> Iterator[str]:
-    """Every picture that cannot be read, every text that is not text, and every link to nothing."""
+    """Every picture that cannot be read, every text file that is not text, and every broken link."""
     how = (layout.mode, layout.size) if layout else ("L", None)
     for path in sorted(root.rglob("*")) if root.is_dir() else []:
         if any(part.startswith(".") for part in path.relative_to(root).parts):
@@ -96,10 +96,10 @@ def _bad_files(root: Path, layout: Layout | None) -> Iterator[str]:
             with open(path, "rb") as file:
                 start = file.read(4096)
             if b"\0" in start and encoding_of(start) != "utf-16":
-                yield f"{path}: not a text file, or neither in UTF-8 nor in UTF-16; download it again"
+                yield f"{path}: not a text file, or neither UTF-8 nor UTF-16; download it again"
 
 
-# --- what is odd, though the data load ---------------------------------------------------------------------------
+# --- what is odd, although the data load -------------------------------------------------------------------------
 
 
 def _count(sets: list[Faces]) -> dict[str, int]:
@@ -143,7 +143,7 @@ def _twice(parts: dict[str, list[Faces]], layout: Layout, root: Path) -> Iterato
 
 
 def _example(group: list[tuple[str, int, int]], layout: Layout, root: Path) -> str:
-    """One face of each part and label first, since that is what a reader looks for."""
+    """List one face of each part and label first: those matter most to the reader."""
     first = {(part, label): (part, label, row) for part, label, row in reversed(group)}
     order = [*reversed(first.values()), *(face for face in group if face not in first.values())]
     shown = []
@@ -157,17 +157,17 @@ def _example(group: list[tuple[str, int, int]], layout: Layout, root: Path) -> s
 
 
 def is_duplicate(train: Faces, faces: Faces) -> Tensor:
-    """`(n,)` bool: which of `faces` are pixel for pixel a face of `train`."""
+    """`(n,)` bool: which of `faces` match a face of `train` pixel for pixel."""
     known = set(_digests(train))
     return torch.tensor([digest in known for digest in _digests(faces)], dtype=torch.bool)
 
 
 def overlap(train: Faces, test: Faces) -> dict[str, int]:
-    """What a test set has in common with a training set; it should be nothing.
+    """Count what a test set has in common with a training set; there should be nothing.
 
     Returns:
-        `faces`: test faces that are pixel for pixel a training face. Where both come from one dataset that names its
-        people, `subjects` too: people who are in both.
+        `faces`: how many test faces match a training face pixel for pixel. If both sets come from the same dataset
+        and it tells who each face shows, also `subjects`: how many people are in both.
     """
     common = {"faces": int(is_duplicate(train, test).sum())}
     if train.dataset == test.dataset and train.subjects is not None and test.subjects is not None:
@@ -176,7 +176,7 @@ def overlap(train: Faces, test: Faces) -> dict[str, int]:
 
 
 def checksum(faces: Faces) -> str:
-    """The same for the same pictures and votes in the same order. Pictures are read one batch at a time."""
+    """A checksum of all pictures and votes, in their order. It reads the pictures one batch at a time."""
     total = hashlib.sha256(faces.votes.numpy().tobytes())
     for digest in _digests(faces):
         total.update(digest)

@@ -1,10 +1,10 @@
-"""RAF-DB, basic expressions (Li, Deng & Du 2017): faces from the web, each with one label agreed on by its raters.
+"""RAF-DB, basic expressions (Li, Deng & Du 2017): faces from the web, each with one label that its raters agreed on.
 
-Three layouts are read, and the dataset's folder may be the one that holds them or one step inside:
+We read three layouts. The dataset's folder may be the one that holds them, or one level further in:
 
 * official: `basic/Image/aligned/train_00001_aligned.jpg` and `basic/EmoLabel/list_patition_label.txt`;
-* flat: `train/train_00001_aligned.jpg` and `test/test_0001_aligned.jpg` beside `list_patition_label.txt`;
-* Kaggle: `DATASET/train/1/train_00001_aligned.jpg`; the folder's name is the code of the label.
+* flat: `train/train_00001_aligned.jpg` and `test/test_0001_aligned.jpg` next to `list_patition_label.txt`;
+* Kaggle: `DATASET/train/1/train_00001_aligned.jpg`; the folder's name is the label's code.
 """
 
 import re
@@ -23,31 +23,31 @@ from .labels import EXPRESSIONS, RAFDB_CODES
 from .store import cached
 
 SIDE = 100
-PARTS = ("train", "test")  # as the dataset is given out
+PARTS = ("train", "test")  # as the dataset is distributed
 VALIDATION_SHARE = 0.1
 LABEL_FILE = "list_patition_label.txt"
 NAME = re.compile(r"(train|test)_(\d+)(_aligned)?\.(jpg|jpeg|png)", re.IGNORECASE)
 LABELS = {str(code): EXPRESSIONS.index(name) for code, name in enumerate(RAFDB_CODES, 1)}
 
-Labels = dict[Path, int]  # of each picture
+Labels = dict[Path, int]  # picture → label
 
 
 def load_rafdb(split: str = "train", *, seed: int = 0, root: str | Path | None = None) -> Faces:
-    """Load one split of RAF-DB's basic expressions, aligned pictures.
+    """Load one split of RAF-DB's basic expressions, from the aligned pictures.
 
     All layouts give the same faces in the same order.
 
     Args:
-        split: "train" (of 12,271 faces), "validation" (a tenth of each label of train) or "test" (3,068, official).
-        seed: which train faces are kept for validation.
+        split: "train", "validation" (a tenth of each label, from the 12,271 train faces) or "test" (3,068, official).
+        seed: decides which train faces we hold out for validation.
         root: the dataset's folder; None means `$FERVT_DATA/rafdb`, else `data/rafdb`.
 
     Returns:
-        Faces of 100×100 pixels in colour, `(n, 3, 100, 100)` uint8, each with ten votes for its one label. None is
-        contempt. `rows` counts the pictures by name, train before test.
+        Faces of 100×100 pixels in color, `(n, 3, 100, 100)` uint8, each with ten votes for its one label. No label is
+        contempt. `rows` numbers the pictures by name, train before test.
 
     Raises:
-        DataError: a file is missing, damaged or does not belong there; the message names file, row and the way out.
+        DataError: a file is missing, damaged or does not belong there; the message names the file, the row and the fix.
     """
     check_choice("split", split, SPLITS)
     root = find_root(RAFDB.folder, root)
@@ -68,12 +68,12 @@ def rafdb_layout(root: Path) -> Layout:
 
 
 def _in_order(parts: dict[str, Labels]) -> list[tuple[Path, int]]:
-    """The faces as `rows` counts them: train before test, by name."""
+    """The faces as `rows` numbers them: train before test, by name."""
     return [face for part in PARTS for face in sorted(parts[part].items(), key=lambda face: face[0].name)]
 
 
 def _rows_of(split: str, labels: Tensor, train: int, seed: int) -> Tensor:
-    """The faces of a split, ascending. train: how many faces, the first ones, are train faces."""
+    """The row numbers of a split's faces, in ascending order. train: the number of train faces, which come first."""
     if split == "test":
         return torch.arange(train, len(labels))
     generator = torch.Generator().manual_seed(seed)
@@ -107,7 +107,7 @@ def _find(root: Path) -> tuple[str, dict[str, Labels]]:
 
 
 def _listed(file: Path, places: dict[str, Path]) -> dict[str, Labels]:
-    """What a list of labels says. places: the folder with the pictures of train and that with those of test."""
+    """Read a list of labels. places: the folders with the pictures of train and of test."""
     names, parts = {}, {part: {} for part in PARTS}
     for row, line in enumerate(read_text(file).splitlines(), 1):
         match = re.fullmatch(r"\s*((train|test)_\d+)\.jpg\s+(\S+)\s*", line)
@@ -129,7 +129,7 @@ def _kaggle(folder: Path) -> dict[str, Labels]:
         if sorted(codes) != sorted(LABELS):
             odd = sorted(set(codes) ^ set(LABELS))[0]
             wanted = f"{part} must hold the folders 1 to 7, or pictures that a {LABEL_FILE} beside it lists"
-            raise DataError(f"{folder / part / odd}: {wanted}; put the original there")
+            raise DataError(f"{folder / part / odd}: {wanted}; restore the original")
         for code in codes:
             for path in list_pictures(folder / part / code):
                 match = NAME.fullmatch(path.name)
@@ -141,7 +141,7 @@ def _kaggle(folder: Path) -> dict[str, Labels]:
     return parts
 
 
-# --- what is known of it (as quoted by others) --------------------------------------------------------------------
+# --- known facts (the counts as quoted by others) -----------------------------------------------------------------
 
 COUNTS = known_counts("train", "2524 4772 1290 1982 705 717 281 0") | known_counts(
     "test", "680 1185 329 478 162 160 74 0"

@@ -1,4 +1,4 @@
-"""Datasets are parsed once: a table of one row a face, kept as a memory-mapped .npy file that ends in its checksum."""
+"""Parse each dataset once, into a memory-mapped .npy table with one row per face and its checksum at the end."""
 
 import hashlib
 import os
@@ -15,18 +15,18 @@ from ..disk import DataError, FervtError, remove_abandoned, written_whole
 from .files import readable
 
 CHECKSUM = hashlib.sha256().digest_size  # bytes
-WAY_OUT = "make room, or name another folder in FERVT_CACHE"
+WAY_OUT = "make room, or set FERVT_CACHE to another folder"
 
 
 def cache_folder() -> Path:
-    """`$FERVT_CACHE`, else `fervt_lib` in the user's cache folder. Safe to delete: made again when needed."""
+    """`$FERVT_CACHE`, else `fervt_lib` in the user's cache folder. Safe to delete: we rebuild it when needed."""
     if folder := os.environ.get("FERVT_CACHE"):
         return Path(folder).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "fervt_lib"
 
 
 def open_table(path: Path) -> np.memmap:
-    """A table, memory-mapped: a page is read when a face on it is. Raises DataError: it is gone, or damaged."""
+    """Memory-map a table: a page is read only when a face on it is. Raises DataError if the file is gone or damaged."""
     if _is_whole(path):
         return open_memmap(path, mode="r")
     raise DataError(f"{path} is not the cache it was: the dataset has changed, or the cache was removed; load it again")
@@ -35,16 +35,16 @@ def open_table(path: Path) -> np.memmap:
 def cached(
     name: str, root: Path, sources: Iterable[Path], columns: list[tuple], rows: Callable[[], Iterable[tuple]]
 ) -> Path:
-    """The file that holds the table of dataset `name` at `root`; written when it is not there, or a source changed.
+    """The file with the table of dataset `name` at `root`; we write it if it is missing or if a source has changed.
 
     Args:
-        sources: the files that the rows are read from; their names, sizes and times are the key of the cache. The
-            system's own time of the last change is one of them, so a file that was given its old time back is noticed.
-        columns: of a row, as numpy's structured types name them: `[("picture", "u1", (1, 48, 48)), ("label", "u1")]`.
-        rows: yields the rows one by one; no more than one need be in memory.
+        sources: the files that the rows come from; their names, sizes and times are the key of the cache. These times
+            include the system's own (ctime), so we notice a changed file even if its old modification time is restored.
+        columns: of a row, in numpy's structured-type notation: `[("picture", "u1", (1, 48, 48)), ("label", "u1")]`.
+        rows: yields the rows one by one, so only one has to be in memory.
 
     Raises:
-        DataError: what `rows` raises, or a cache folder that cannot be written (full disk, no permission).
+        DataError: `rows` raises it, or the cache folder cannot be written (full disk, no permission).
     """
     dtype = np.dtype(columns)
     stem = f"{name}-{_digest([str(root.resolve())])}"
@@ -59,7 +59,7 @@ def cached(
         except FervtError as error:
             raise DataError(f"the cache {error}") from error
         for old in set(path.parent.glob(f"{stem}-*.npy")) - {path}:
-            with suppress(OSError):  # another user's
+            with suppress(OSError):  # it may belong to another user
                 old.unlink()
     return path
 
@@ -79,19 +79,19 @@ def _is_whole(path: Path) -> bool:
     try:
         stat = path.stat()
         return _is_as_written(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-    except (OSError, ValueError):  # not there, empty, or another user's
+    except (OSError, ValueError):  # missing, empty, or owned by another user
         return False
 
 
 @lru_cache
 def _is_as_written(path: Path, *_state: int) -> bool:
-    """Whether a file ends in the checksum of the rest; looked at once per process, and when its state is another."""
+    """Whether a file ends in the checksum of the rest; checked once per process, and again if the file has changed."""
     content = np.memmap(path, mode="r")
     return hashlib.sha256(content[:-CHECKSUM]).digest() == content[-CHECKSUM:].tobytes()
 
 
 def _write(part: Path, dtype: np.dtype, rows: Iterable[tuple]) -> None:
-    """Row by row. The count goes into the header at the end: numpy leaves room there for any count."""
+    """Write row by row, and put the count into the header last: numpy leaves room there for any count."""
     header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (0,)}
     with open(part, "xb+") as file:
         npy.write_array_header_1_0(file, header)

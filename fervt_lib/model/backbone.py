@@ -1,4 +1,4 @@
-"""Backbones that return a pyramid: three feature maps, each half the side and more channels than the one before."""
+"""Backbones that return a pyramid: three feature maps, each half the side, with more channels than the one before."""
 
 from urllib.error import URLError
 
@@ -13,7 +13,7 @@ Pyramid = tuple[Tensor, Tensor, Tensor]
 class ResNet34Pyramid(nn.Module):
     """torchvision's ResNet-34 without its head; the maps of layer2, layer3 and layer4.
 
-    Nothing is initialised again after the weights are loaded.
+    We re-initialize nothing after loading the weights.
     """
 
     channels = (128, 256, 512)
@@ -28,7 +28,7 @@ class ResNet34Pyramid(nn.Module):
         self.layer3, self.layer4 = resnet.layer3, resnet.layer4
 
     def forward(self, x: Tensor) -> Pyramid:
-        """`(b, 3, 224, 224)` to maps of 28², 14² and 7² cells."""
+        """Turn `(b, 3, 224, 224)` into maps of 28², 14² and 7² cells."""
         level2 = self.layer2(self.layer1(self.stem(x)))
         level3 = self.layer3(level2)
         return level2, level3, self.layer4(level3)
@@ -49,7 +49,7 @@ class CompactPyramid(nn.Module):
 
     Args:
         width: channels of the first stage; each stage doubles them.
-        stride: of the stem; 1 keeps all pixels for the first stage, at four times the cost.
+        stride: stride of the stem; 1 keeps all pixels for the first stage, at four times the cost.
     """
 
     def __init__(self, width: int = 64, stride: int = 2):
@@ -61,12 +61,12 @@ class CompactPyramid(nn.Module):
         self.stage1 = nn.Sequential(BasicBlock(width, width), BasicBlock(width, width))
         self.stage2 = _halving_stage(width, 2 * width)
         self.stage3 = _halving_stage(2 * width, 4 * width)
-        for module in self.modules():  # as torchvision initialises its ResNets
+        for module in self.modules():  # as torchvision initializes its ResNets
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Pyramid:
-        """`(b, 3, 48, 48)` to maps of 24², 12² and 6² cells; with stride 1 of 48², 24² and 12²."""
+        """Turn `(b, 3, 48, 48)` into maps of 24², 12² and 6² cells; with stride 1, of 48², 24² and 12²."""
         level1 = self.stage1(self.stem(x))
         level2 = self.stage2(level1)
         return level1, level2, self.stage3(level2)

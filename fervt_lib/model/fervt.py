@@ -1,4 +1,4 @@
-"""FER-VT (Huang et al. 2021): grid-wise attention, fusion, pyramid, tokens, transformer; and its sizes."""
+"""FER-VT (Huang et al. 2021): grid-wise attention, fusion, pyramid, tokens and transformer, with its presets."""
 
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Trace(NamedTuple):
     region_weights: Tensor
     """`(b, G, 3)`, Σ over G = 1: grid-wise attention, regions row by row."""
     fused: Tensor
-    """`(b, 3, H, W)` in (0, 1): what the fusion hands to the backbone, before ImageNet normalisation."""
+    """`(b, 3, H, W)` in (0, 1): the output of the fusion, before ImageNet normalization and the backbone."""
     pyramid: Pyramid
     """Three maps `(b, c, h, w)`."""
     attention: list[Tensor]
@@ -31,9 +31,9 @@ class Trace(NamedTuple):
 
 
 class FERVT(nn.Module):
-    """The whole model. Takes faces `(b, 3, H, W)`, float in [0, 1], not normalised.
+    """The whole model. Takes faces `(b, 3, H, W)`, float in [0, 1], not normalized.
 
-    `model(x)` gives logits; `model.trace(x)` gives the same pass with every attention on the way.
+    `model(x)` returns logits; `model.trace(x)` runs the same pass and also returns all attention along the way.
     """
 
     def __init__(
@@ -50,33 +50,33 @@ class FERVT(nn.Module):
         drop_path: float = 0.0,
     ):
         super().__init__()
-        self.side = side  # height and width of the faces it is made for, in pixels
+        self.side = side  # height and width of its input faces, in pixels
         self.grid_attention = GridWiseAttention(grid)
         self.fusion = Fusion()
         self.backbone = backbone
-        for name, values in {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}.items():  # on the device, not in the file
+        for name, values in {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}.items():  # on the device, but not in the file
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.tokens = tokens
         self.transformer = VisualTransformer(sum(tokens.cells), tokens.dim, layers, heads, ffn, classes, drop_path)
 
     temperature = 1.0
-    """Divides the logits of an answer, so that it is right as often as it says; weights bring their own."""
+    """Divides the logits, so that the model is right as often as its probabilities say; weights bring their own."""
 
     prior: tuple[float, ...] | None = None
-    """How frequent each expression was in training; weights bring it."""
+    """How frequent each expression was in training; weights bring their own."""
 
     def trace(self, x: Tensor) -> Trace:
-        """Faces `(b, 3, H, W)` in [0, 1] to logits, attention and feature maps, all of one pass."""
+        """Turn faces `(b, 3, H, W)` in [0, 1] into logits, attention and feature maps, all from one pass."""
         region_weights, fused, pyramid = self._see(x)
         logits, attention = self.transformer(self.tokens(pyramid))
         return Trace(logits, region_weights, fused, pyramid, attention)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Faces `(b, 3, H, W)` in [0, 1] to logits `(b, classes)`; those of `trace`, but for rounding."""
+        """Turn faces `(b, 3, H, W)` in [0, 1] into logits `(b, classes)`, equal to those of `trace` up to rounding."""
         return self.transformer.logits(self.tokens(self._see(x)[-1]))
 
     def _see(self, x: Tensor) -> tuple[Tensor, Tensor, Pyramid]:
-        """Faces to region weights, the fused image and the pyramid."""
+        """Turn faces into region weights, the fused image and the pyramid."""
         if x.shape[1:] != (3, self.side, self.side):
             raise FervtError(
                 f"faces {tuple(x.shape)}: this model takes (b, 3, {self.side}, {self.side}), "

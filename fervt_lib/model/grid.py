@@ -1,4 +1,4 @@
-"""Grid-wise attention: how much each region of the face counts, per colour channel (paper: low-level learning)."""
+"""Grid-wise attention: how much each region of the face counts, per color channel (paper: low-level learning)."""
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +12,11 @@ class GridWiseAttention(nn.Module):
     The extractor (two 1×1 convolutions) mixes no pixels, so it runs once over the whole image, before the split.
 
     Args:
-        grid: n; the image's sides must be multiples of it, and regions square or wider than high work alike.
-        channels: colour channels, 3 in the paper.
+        grid: n; the image's sides must be multiples of it. Both square regions and regions wider than high work.
+        channels: color channels, 3 in the paper.
         hidden: width of the extractor, 64 in the paper as the unofficial code reads it.
         keep_brightness: multiply weights by the number of regions G, so that their mean is 1 and the attended image
-            is as bright as the image. The formula alone (False) gives an image G times darker.
+            is as bright as the original. The formula alone (False) gives an image G times darker.
     """
 
     def __init__(self, grid: int = 4, channels: int = 3, hidden: int = 64, keep_brightness: bool = True):
@@ -33,36 +33,36 @@ class GridWiseAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`(b, c, H, W)` to the attended image, of the same shape, and the weights `(b, G, c)`, Σ over G = 1."""
+        """Turn `(b, c, H, W)` into the attended image of the same shape and the weights `(b, G, c)`, Σ over G = 1."""
         weights = region_weights(self.extract(x), self.grid)
         attended = x * self.gain * weights_to_map(weights, self.grid, x.shape[-2:])
         return attended, weights
 
 
-PIECES = 8  # of a batch of pixels, each small enough for the caches
+PIECES = 8  # number of pieces of a batch of pixels, each small enough for the caches
 
 
 class ImageNorm(nn.BatchNorm2d):
-    """BatchNorm of a few channels, which torch computes several times faster plane by plane than channels last."""
+    """BatchNorm for a few channels, which torch computes several times faster plane by plane than channels last."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.contiguous())
 
 
 class Extractor(nn.Sequential):
-    """A 1×1 convolution, BatchNorm and what follows, with the first two computed as one.
+    """A 1×1 convolution, BatchNorm and the layers after them, with the first two fused into one.
 
-    Behind a 1×1 convolution of c channels, mean and variance of every hidden channel follow from the mean `(c,)` and
-    the covariance `(c, c)` of its input. So BatchNorm becomes a scale and a bias of the convolution before that runs,
-    and the hidden pixels, of 64 channels, are written and read a few times less. Equal but for rounding.
+    After a 1×1 convolution of c channels, the mean and variance of every hidden channel follow from the mean `(c,)` and
+    covariance `(c, c)` of its input. So we fold BatchNorm into the convolution as a scale and a bias before it runs,
+    which saves a few writes and reads of the hidden pixels with their 64 channels. Results are equal up to rounding.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(b, c, h, w)` to features of the same shape."""
+        """Turn `(b, c, h, w)` into features of the same shape."""
         first, norm, activation, second, *rest = self
         with torch.autocast(x.device.type, enabled=False):
             weight, bias = _folded(x, first, norm)
-        if self.training and x.device.type == "cpu":  # piece by piece, so that hidden pixels stay in its caches
+        if self.training and x.device.type == "cpu":  # piece by piece, so that hidden pixels stay in the caches
             pieces = rearrange(x, "b c h w -> (b h w) c").chunk(PIECES)
             hidden = (activation(F.linear(piece, weight, bias)) for piece in pieces)
             features = torch.cat([F.linear(piece, second.weight.flatten(1)) for piece in hidden])
@@ -75,7 +75,7 @@ class Extractor(nn.Sequential):
 
 
 def _folded(x: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight `(hidden, c)` and bias `(hidden,)` of the convolution that normalises; BatchNorm's statistics move on."""
+    """Weight `(hidden, c)` and bias `(hidden,)` with BatchNorm folded in; training updates BatchNorm's statistics."""
     dtype = torch.promote_types(convolution.weight.dtype, torch.float32)
     weight = convolution.weight.flatten(1).to(dtype)  # (hidden, c)
     mean, variance = norm.running_mean, norm.running_var
@@ -94,12 +94,12 @@ def _folded(x: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Te
 
 
 def region_weights(features: Tensor, grid: int) -> Tensor:
-    """Features `(b, c, H, W)` to weights `(b, G, c)` that sum to 1 over the regions G = grid².
+    """Turn features `(b, c, H, W)` into weights `(b, G, c)` that sum to 1 over the regions G = grid².
 
-    For region g and channel c: S = F Fᵀ / √w, a softmax over the regions, the mean over the h×h entries.
+    For region g and channel c: S = F Fᵀ / √w, then a softmax over the regions, then the mean over the h×h entries.
 
     Raises:
-        ValueError: the sides are no multiples of `grid`.
+        ValueError: the sides are not multiples of `grid`.
     """
     if features.shape[-2] % grid or features.shape[-1] % grid:
         raise ValueError(f"an image of {tuple(features.shape[-2:])} cannot be cut into {grid}×{grid} equal regions")
@@ -109,7 +109,7 @@ def region_weights(features: Tensor, grid: int) -> Tensor:
 
 
 def weights_to_map(weights: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
-    """Weights `(b, G, c)` as a map `(b, c, H, W)`: each pixel gets the weight of its own region."""
+    """Turn weights `(b, G, c)` into a map `(b, c, H, W)`: each pixel gets the weight of its own region."""
     h, w = size[0] // grid, size[1] // grid
     return repeat(weights, "b (n m) c -> b c (n h) (m w)", n=grid, h=h, w=w)
 
@@ -117,7 +117,7 @@ def weights_to_map(weights: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
 class Fusion(nn.Module):
     """Joins the image and the attended image; the result looks like an image again, in (0, 1).
 
-    Each input has its own 3×3 convolution; the sum passes a residual pair of convolutions, then one with a sigmoid.
+    Each input has its own 3×3 convolution; the sum goes to a residual pair of convolutions, then one with a sigmoid.
     """
 
     def __init__(self, channels: int = 3):
@@ -128,7 +128,7 @@ class Fusion(nn.Module):
         self.last = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, image: Tensor, attended: Tensor) -> Tensor:
-        """Two images `(b, c, H, W)` to one of the same shape, values in (0, 1)."""
+        """Turn two images `(b, c, H, W)` into one of the same shape, with values in (0, 1)."""
         x = self.image(image) + self.attended(attended)
         x = x + self.residual(x)
         return torch.sigmoid(self.last(x))

@@ -10,7 +10,7 @@ from .backbone import Pyramid
 class LevelTokens(nn.Module):
     """One token per pyramid level (the paper, as the unofficial code reads it).
 
-    Each level's map is convolved to a few channels, pooled to 8×8 and flattened: 3×8×8 = 192.
+    We convolve each level's map to a few channels, pool it to 8×8 and flatten it: 3×8×8 = 192.
     Every level has its own convolution, LayerNorm and Linear.
     """
 
@@ -35,12 +35,12 @@ class LevelTokens(nn.Module):
         )
 
     def forward(self, pyramid: Pyramid) -> Tensor:
-        """Three maps `(b, c, h, w)` to tokens `(b, 3, dim)`."""
+        """Turn three maps `(b, c, h, w)` into tokens `(b, 3, dim)`."""
         return torch.stack([level(x) for level, x in zip(self.levels, pyramid, strict=True)], dim=1)
 
 
 class SpatialTokens(nn.Module):
-    """One token per cell of each level's pooled map (ours), so that attention can be laid over the face.
+    """One token per cell of each level's pooled map (ours), so that we can lay attention over the face.
 
     Args:
         channels: channels of the pyramid's maps.
@@ -56,7 +56,7 @@ class SpatialTokens(nn.Module):
         self.embed = nn.ModuleList(nn.Sequential(nn.Linear(c, dim), nn.LayerNorm(dim)) for c in channels)
 
     def forward(self, pyramid: Pyramid) -> Tensor:
-        """Three maps `(b, c, h, w)` to tokens `(b, Σ side², dim)`, level by level, row by row."""
+        """Turn three maps `(b, c, h, w)` into tokens `(b, Σ side², dim)`, level by level, row by row."""
         pooled = [pool(x) for pool, x in zip(self.pools, pyramid, strict=True)]  # (b, c, side, side)
         cells = [rearrange(x, "b c h w -> b (h w) c") for x in pooled]
         return torch.cat([embed(x) for embed, x in zip(self.embed, cells, strict=True)], dim=1)

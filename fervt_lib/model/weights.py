@@ -1,4 +1,4 @@
-"""Weights on disk, where they come from, and the builders that load them, in torchvision's manner."""
+"""Weights on disk, where they come from, and the builders that load them, in torchvision's style."""
 
 import hashlib
 import json
@@ -16,18 +16,18 @@ from ..disk import CheckpointError, FervtError, check_choice, read_json, write_j
 from ..pictures import as_face
 from .fervt import FERVT, PRESETS
 
-PROMISE = {"checksum": "sha256"}  # metadata of a file with a checksum, so that a damaged name of it is noticed
+PROMISE = {"checksum": "sha256"}  # marks a file with a checksum, so that we notice if the key "sha256" is damaged
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def face_transforms(side: int) -> v2.Compose:
-    """Faces, or a PIL picture of one, to float32 in [0, 1], gray in 3 channels, `side`² pixels; see `as_face`."""
+    """Turn faces, or a PIL picture of one, into gray float32 in [0, 1], 3 channels, `side`² pixels; see `as_face`."""
     return v2.Compose([as_face, to_side(side)])
 
 
 @lru_cache
 def to_side(side: int) -> v2.Compose:
-    """`face_transforms` for faces that need no check, which would wait for a GPU."""
+    """`face_transforms` without the check of the faces, which would wait for a GPU."""
     gray, resized = v2.Grayscale(num_output_channels=3), v2.Resize((side, side), antialias=True)
     return v2.Compose([gray, resized, v2.ToDtype(torch.float32, scale=True)])
 
@@ -36,10 +36,10 @@ def to_side(side: int) -> v2.Compose:
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file.
+    """Read the tensors and metadata of a safetensors file.
 
     Raises:
-        CheckpointError: no such file, or it is damaged: its checksum is not the one in its metadata or its record.
+        CheckpointError: the file is missing or damaged, or its checksum differs from the one in its metadata or record.
     """
     path = Path(path)
     if not path.is_file():
@@ -64,7 +64,7 @@ def write_safetensors(path: str | Path, tensors: dict[str, Tensor], metadata: di
 
 
 def _checksum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
-    """Of the names, types, shapes and values of all tensors, and of the metadata."""
+    """A checksum over the names, types, shapes and values of all tensors, and over the metadata."""
     total = hashlib.sha256(repr(sorted(metadata.items())).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -73,20 +73,20 @@ def _checksum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
 
 
 def save_weights(model: FERVT, path: str | Path, preset: str, meta: dict, variant: str = "") -> None:
-    """Weights in fp16 at `path`, and `meta` as JSON beside it. Counters of whole numbers stay as they are.
+    """Save weights in fp16 at `path`, and `meta` as JSON next to it. Integer counters stay as they are.
 
-    A compiled model, and one that is wrapped for several devices or for averaging, is saved as the model inside.
+    If a model is compiled, or wrapped for several devices or for averaging, we save the model inside.
 
     Args:
         path: ends in .safetensors.
-        variant: the name of a change to the preset; builders of presets refuse such weights.
+        variant: the name of a change to the preset; the preset builders refuse these weights.
 
     Raises:
-        FervtError: `load_weights` could not read what would be written: another preset, values beyond fp16.
+        FervtError: `load_weights` could not read the file: the preset does not fit, or values are beyond fp16.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise FervtError(f"{path}: the name of a file of weights ends in .safetensors")
+        raise FervtError(f"{path}: give a weights file a name that ends in .safetensors")
     while inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None):
         model = inner
     state = model.state_dict()
@@ -99,18 +99,18 @@ def save_weights(model: FERVT, path: str | Path, preset: str, meta: dict, varian
     except TypeError as error:
         raise FervtError(f"the record of {path} is not JSON: {error}") from error
     if not _is_record(record):
-        raise FervtError(f"the record of {path} must be that of a run: its recipe names the dataset")
+        raise FervtError(f"the record of {path} must describe a run: its recipe names the dataset")
     write_safetensors(path, tensors, built)
     write_json(path.with_suffix(".json"), record)
 
 
 def _check_weights(path: Path, tensors: dict[str, Tensor], preset: str | None) -> None:
-    """Raise CheckpointError unless all values are numbers that weights can have, and the tensors are the preset's."""
+    """Raise CheckpointError unless all values are valid for weights, and the tensors fit the preset."""
     for name, tensor in tensors.items():
         is_number = tensor.dtype in (torch.half, torch.bfloat16, torch.float32, torch.float64, torch.int64)
         is_finite = is_number and tensor.float().isfinite().all()
         if not is_finite or (name.endswith("running_var") and (tensor < 0).any()):
-            found = f"its {name} ({tensor.dtype}) has values that no weights have"
+            found = f"its {name} ({tensor.dtype}) has invalid values"
             raise CheckpointError(f"{path}: {found}, such as nan, infinity or a negative variance; train it again")
     if preset:
         head = tensors.get("transformer.head.bias", torch.empty(0))
@@ -120,14 +120,14 @@ def _check_weights(path: Path, tensors: dict[str, Tensor], preset: str | None) -
             {n: (t.shape, t.is_floating_point()) for n, t in s.items()} for s in (model.state_dict(), tensors)
         )
         if other := sorted(name for name in wanted | found if wanted.get(name) != found.get(name)):
-            raise CheckpointError(f"{path}: its {other[0]} is not that of the {preset} preset; choose another file")
+            raise CheckpointError(f"{path}: its {other[0]} does not fit the {preset} preset; choose another file")
 
 
 def load_weights(path: str | Path, preset: str | None = None) -> FERVT:
-    """A model in eval mode with the weights of `path`.
+    """Load a model with the weights in `path`, in eval mode.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or holds another preset than the one asked for.
+        CheckpointError: the file is missing or damaged, or holds a different preset from the one you gave.
     """
     path = Path(path)
     tensors, metadata = read_safetensors(path)
@@ -151,18 +151,18 @@ def load_weights(path: str | Path, preset: str | None = None) -> FERVT:
 
 
 def read_provenance(path: str | Path) -> dict:
-    """How a weights file was made, from the JSON beside it: `recipe`, and in `start` the same of the weights that the
-    run began from, if any. Empty where there is no JSON.
+    """How a weights file was made, from the JSON next to it: its `recipe` and, in `start`, the same for the weights
+    that the run started from, if any. Empty if there is no JSON.
 
     Raises:
-        CheckpointError: the JSON is damaged, or not the record of a run.
+        CheckpointError: the JSON is damaged, or is not the record of a run.
     """
     facts = _record(Path(path))
     return {name: facts[name] for name in ("recipe", "start") if facts.get(name)}
 
 
 def _record(weights: Path) -> dict:
-    """The JSON beside a weights file; empty where there is none."""
+    """The JSON next to a weights file; empty if there is none."""
     record = weights.with_suffix(".json")
     facts = read_json(record) if record.is_file() else {}
     if not _is_record(facts):
@@ -171,7 +171,7 @@ def _record(weights: Path) -> dict:
 
 
 def _is_record(facts: object) -> bool:
-    """Whether these are facts of a run and of the runs before it, or empty."""
+    """Whether these facts describe a run and the runs before it, or are empty."""
     if not (isinstance(facts, dict) and isinstance(facts.get("recipe", {}), dict)):
         return False
     recipe, start = facts.get("recipe"), facts.get("start")
@@ -179,7 +179,7 @@ def _is_record(facts: object) -> bool:
 
 
 def fingerprint(path: Path) -> dict:
-    """What a run records of the weights that it begins from: a checksum and how they were made."""
+    """What a run records about the weights that it builds on: a checksum and how they were made."""
     with open(path, "rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()} | read_provenance(path)
 
@@ -193,7 +193,7 @@ def _shipped(name: str) -> Weights:
 
 
 class FERVT_Compact_Weights(WeightsEnum):
-    """Weights that come with the library; `meta` (classes, protocol, accuracy, recipe) is the JSON beside them."""
+    """Weights that come with the library; `meta` (classes, protocol, accuracy, recipe) is the JSON next to them."""
 
     FERPLUS = _shipped("compact-ferplus")
     DRAWN = _shipped("compact-drawn")
@@ -204,7 +204,7 @@ class FERVT_Compact_Weights(WeightsEnum):
         return SHIPPED / Path(self.url).name
 
     @property
-    def meta(self) -> dict:  # read when it is asked for: a damaged file must not break the import
+    def meta(self) -> dict:  # read on access: a damaged file must not break the import
         return _record(self.path)
 
     def get_state_dict(self, *args, **kwargs) -> dict[str, Tensor]:
@@ -217,7 +217,7 @@ def fervt_compact(*, weights: FERVT_Compact_Weights | str | Path | None = None, 
     Args:
         weights: None for random weights; "ferplus", "drawn" or a member of FERVT_Compact_Weights for shipped ones
             (eval mode); a path to a safetensors file for your own.
-        classes: number of logits of a model with random weights.
+        classes: number of logits for a model with random weights.
     """
     if weights is None:
         return PRESETS["compact"](classes=classes)
@@ -234,11 +234,11 @@ def fervt_paper(
         weights_backbone: torchvision's enum or its name ("IMAGENET1K_V1") for an ImageNet backbone, None for random.
 
     Raises:
-        RuntimeError: ImageNet weights are asked for and cannot be fetched; the message says what to do.
-        TypeError: backbone weights were given as `weights`.
+        RuntimeError: the ImageNet weights cannot be downloaded; the message says what to do.
+        TypeError: you passed backbone weights as `weights`.
     """
     if isinstance(weights, ResNet34_Weights):
-        raise TypeError("these are weights of the backbone alone: fervt_paper(weights_backbone=…)")
+        raise TypeError("these are backbone weights: pass them as fervt_paper(weights_backbone=…)")
     if weights is None:
         return PRESETS["paper"](weights_backbone, classes=classes)
     return load_weights(weights, "paper")
