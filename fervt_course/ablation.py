@@ -113,30 +113,30 @@ def level_tokens(model: FERVT) -> FERVT:
 
 ABLATIONS = {
     "reference": Variant("FER-VT as it is"),
-    "equal_weights": Variant("no attention: every region weighs the same", change=equal_weights),
-    "no_low_level": Variant("neither attention nor fusion: the backbone sees the face", change=no_low_level),
-    "no_transformer": Variant("no transformer: mean of the last map, linear layer", change=no_transformer),
+    "equal_weights": Variant("no attention: all regions weighted equally", change=equal_weights),
+    "no_low_level": Variant("no attention or fusion: the backbone sees the face", change=no_low_level),
+    "no_transformer": Variant("no transformer: linear layer on the last map's mean", change=no_transformer),
     "bare_cnn": Variant("no attention, fusion or transformer: the bare CNN", change=bare_cnn),
     "level_tokens": Variant("level tokens: one per pyramid level (3), not per cell (54)", change=level_tokens),
-    "hard_labels": Variant("the winning label as the target, not the votes", recipe={"targets": "hard"}),
-    "all_votes": Variant("trained on contested faces too (argmax), votes as cast", recipe={"protocol": "argmax"}),
+    "hard_labels": Variant("one hard label as the target, not the votes", recipe={"targets": "hard"}),
+    "all_votes": Variant("contested faces in training too (argmax), raw votes", recipe={"protocol": "argmax"}),
 }
 FAULTS = {
     "scrambled_map": Variant("2 · scrambled map: its rows cycle through the grid", change=faults.scrambled_map),
-    "dark_attention": Variant("3 · dark: weights of mean 1/16 without a scale", change=faults.dark_attention),
-    "dense_split": Variant("4 · dense convolution where regions are cut", change=faults.dense_split),
-    "shared_fusion": Variant("5 · one convolution for both inputs of the fusion", change=faults.shared_fusion),
+    "dark_attention": Variant("3 · dark: weights average 1/16, not scaled up", change=faults.dark_attention),
+    "dense_split": Variant("4 · regions pass through a dense convolution", change=faults.dense_split),
+    "shared_fusion": Variant("5 · one convolution for both fusion inputs", change=faults.shared_fusion),
     "no_normalisation": Variant("6 · no normalization before the backbone", change=faults.no_normalisation),
     "shared_levels": Variant(
-        "7 · levels share weights, zeros at the start (against level tokens)",
+        "7 · levels share weights, zero init (vs. level tokens)",
         against="level_tokens",
         change=lambda model: faults.shared_levels(level_tokens(model)),
     ),
-    "upside_down": Variant("11 · of 7 faces 2 upside down, 1 turned by up to 90°", augment=faults.UpsideDown()),
+    "upside_down": Variant("11 · 2 of 7 faces upside down, 1 turned by up to 90°", augment=faults.UpsideDown()),
     "no_warm_up": Variant(
-        "13 · learning rate 1e-3 throughout, no warm-up", recipe={"schedule": "constant", "peak_lr": 1e-3}
+        "13 · constant learning rate 1e-3, no warm-up", recipe={"schedule": "constant", "peak_lr": 1e-3}
     ),
-    "fixed_scale": Variant("14 · scores over 56, dropout on the attention that is kept", change=faults.fixed_scale),
+    "fixed_scale": Variant("14 · scores divided by 56, dropout on attention", change=faults.fixed_scale),
 }
 
 
@@ -159,7 +159,7 @@ SETTINGS = {  # settings where grid-wise attention might matter more or less; ea
     ),
     "deep": Variant("twelve encoder layers", change=deep),
     "deep_equal": Variant("twelve layers, equal weights", "deep", change=lambda model: equal_weights(deep(model))),
-    "hard_equal": Variant("labels, equal weights", "hard_labels", equal_weights, {"targets": "hard"}),
+    "hard_equal": Variant("hard labels, equal weights", "hard_labels", equal_weights, {"targets": "hard"}),
     "grid_of_3": Variant("3×3 regions, another reading of the paper at 48²", change=grid_of_3),
 }
 
@@ -173,7 +173,7 @@ IMAGENET = {
     for name, says, change in (
         ("pretrained", "ResNet-34 with ImageNet's weights", lambda model: model),
         ("wiped", "1 · ImageNet's weights wiped by a second initialization", faults.wiped),
-        ("pretrained_unnormalised", "6 · no normalization before ImageNet's weights", faults.no_normalisation),
+        ("pretrained_unnormalised", "6 · no normalization before pretrained weights", faults.no_normalisation),
     )
 }
 VARIANTS = ABLATIONS | FAULTS | SETTINGS | IMAGENET

@@ -385,7 +385,7 @@ def show_recorded(*scores: str, alt: str) -> None:
             axis.plot(found[model], found.index, mark, color="#003E61", markersize=5, label=model)
         axis.set_title(f"{score} ({GOOD[score]} is good)" if score in GOOD else score)
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
-    figure.supxlabel("bars: mean of the models; gray: what asks no model", fontsize=10)
+    figure.supxlabel("bars: mean of the models; gray: never asks the model", fontsize=10)
     plots.show(alt)
 
 

@@ -75,7 +75,7 @@ class OwnPhoto(anywidget.AnyWidget):
         """The widget, plus a still of the first picture for notebooks that were not run; never of a reader's photo."""
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         if self.taken.mine:
-            return data | {"text/plain": "A photo of your own."}, metadata
+            return data | {"text/plain": "Your own photo."}, metadata
         alt = f"The picture of {self.name} with a frame around each face and the model's answer beside it."
         return data | {"text/plain": alt, "image/png": self.still}, metadata | {"image/png": {"alt": alt}}
 

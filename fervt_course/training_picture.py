@@ -30,7 +30,7 @@ def draw_training(step: int, steps: int, losses: list[Tensor], seen: dict[int, T
     pen.line(points, fill=plots.BLUE, width=3)
     right = int((seen[step].argmax(dim=1) == faces.labels).sum())
     loss = f"loss {means[-1]:.2f} (blue)" if means else "no loss yet"
-    words = f"step {step} of {steps}, {right} of 8 right, {loss}. Gray: {np.log(8):.2f}, if a model knows nothing."
+    words = f"step {step} of {steps}, {right} of 8 right, {loss}. Gray: {np.log(8):.2f}, a model that knows nothing."
     tiles = [_tile(*each) for each in zip(faces.images, seen[step], faces.labels, strict=True)]
     return np.concatenate([plots.caption(words, SIZE[0]), np.asarray(curve), np.concatenate(tiles, axis=1)])
 

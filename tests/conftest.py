@@ -1,4 +1,4 @@
-"""What all tests share: where the real faces are, a cache of their own, small trees, damage refused."""
+"""What all tests share: where the real faces are, a private cache, small trees, a check that damage is refused."""
 
 import os
 from functools import partial
@@ -16,7 +16,7 @@ if "FERVT_DATA" not in os.environ and (BESIDE / "ferplus").is_dir():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """With CI set, a skipped test is a failed one."""
+    """When CI is set, a skipped test counts as failed."""
     report = yield
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome, report.longrepr = "failed", f"skipped, which CI does not allow: {report.longrepr}"
@@ -26,21 +26,21 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_this_session(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.getbasetemp()  # all workers share one
+        folder = tmp_path_factory.getbasetemp()  # shared by all workers
         patch.setenv("FERVT_CACHE", str((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "cache"))
         yield
 
 
 @pytest.fixture
 def real_ferplus():
-    """For tests of the real files: skips the test where there are none."""
+    """For tests on the real files: skips the test if they are missing."""
     if not list(find_root("ferplus").glob("*.csv*")):
         pytest.skip(f"no FER+ in {find_root('ferplus')}")
 
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """A function that writes a small tree of a dataset in one layout; the cache is a folder of this test's own."""
+    """A function that writes a small dataset tree in one layout; each test has its own cache folder."""
     monkeypatch.setenv("FERVT_CACHE", str(tmp_path / "cache"))
 
     def write(name: str, layout: str = "csv") -> Path:
@@ -66,7 +66,7 @@ def ckplus_tree(tree):
 
 @pytest.fixture
 def refused(tree, tmp_path):
-    """A function that damages a small tree: loading it must say so, change no file and leave no cache of it."""
+    """A function that damages a small tree: loading it must report that, change no file and leave no cache."""
 
     def check(name: str, layout: str, damage: Change, message: str) -> None:
         root = tree(name, layout)

@@ -1,4 +1,4 @@
-"""Every variant trains and changes only what it says; a run leaves one record and is not made again."""
+"""Every variant trains and changes only what it says; a run leaves one record and is not repeated."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from fervt_lib.training import Recipe
 FROM_SCRATCH = ABLATIONS | FAULTS | SETTINGS
 SMALL = Recipe(dataset="drawn", preset="tiny", epochs=1, batch_size=16, precision="no")
 
-# Names of the weights that a variant may change, take away or add; all others are those of its baseline, bit for bit.
+# Names of the weights that a variant may change, remove or add; all others equal its baseline's, bit for bit.
 LOW, HIGH = r"grid_attention\.|fusion\.", r"tokens\.|transformer\."
 TOUCHED = {"equal_weights": r"grid_attention\.", "no_low_level": LOW, "no_transformer": HIGH}
 TOUCHED |= {"bare_cnn": f"{LOW}|{HIGH}", "dense_split": r"grid_attention\.extract\."}
@@ -33,7 +33,7 @@ TOUCHED |= {"shared_levels": r"tokens\.|transformer\.(cls|positions)"}
 
 
 def weights_of(name: str) -> dict[str, torch.Tensor]:
-    torch.manual_seed(0)  # "backbone.backbone.": a wrapper puts its own name in front
+    torch.manual_seed(0)  # "backbone.backbone.": a wrapper adds its own name in front
     return {key.replace("backbone.backbone.", "backbone."): t for key, t in make(name).state_dict().items()}
 
 
@@ -58,7 +58,7 @@ def test_what_an_ablation_leaves_out_is_out():
         assert torch.equal(make(name).eval().trace(x).fused, x)
     attended, weights = make("equal_weights").grid_attention(x)
     assert torch.equal(attended, x) and (weights == 1 / 16).all()
-    for name, tokens in {"no_transformer": [], "bare_cnn": [], "level_tokens": [4] * 3}.items():  # 3 and a class token
+    for name, tokens in {"no_transformer": [], "bare_cnn": [], "level_tokens": [4] * 3}.items():  # 3 plus a class token
         assert [a.shape[-1] for a in make(name).eval().trace(x).attention] == tokens
 
 
@@ -77,7 +77,7 @@ def test_pretrained_keeps_imagenets_weights_and_wiped_does_not(monkeypatch):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """One run of a variant with an augmentation of its own: its facts, its folder, and what it looked at."""
+    """One run of a variant with its own augmentation: its facts, folder, loaded splits and `predict` calls."""
     folder, load = tmp_path_factory.mktemp("ablation"), Mock(side_effect=lambda split: load_drawn(split, count=32))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DATASETS, "drawn", replace(DATASETS["drawn"], load=load))
@@ -102,14 +102,14 @@ def test_a_run_writes_one_file_with_all_its_facts_and_looks_at_the_test_faces_on
     hits = float((answers == load_drawn("test", count=32).labels).float().mean())
     assert round(hits, 4) == facts["test"]["drawn"]["accuracy"]
     (weights,) = (folder / "runs").rglob("model.safetensors")
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: .*variant upside_down"):  # no builder makes it
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: .*variant upside_down"):  # has no builder
         load_weights(weights)
     assert "upside_down" in ablation.report("tiny", 1, folder / "results")
 
 
 def test_a_finished_run_is_not_made_again(done, monkeypatch, tmp_path):
     facts, folder, *_ = done
-    monkeypatch.delattr(ablation, "train")  # NameError if it were called
+    monkeypatch.delattr(ablation, "train")  # a call would raise NameError
     assert run("upside_down", SMALL, tmp_path, folder / "results") == facts
     # a shipped run was trained as the preset itself
     shipped = facts | {"variant": "reference", "recipe": facts["recipe"] | {"variant": ""}}
@@ -127,7 +127,7 @@ def test_a_variant_changes_its_own_fields_of_the_budget(monkeypatch, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run(name, SMALL, tmp_path, tmp_path)
         assert train.call_args.args[0] == replace(SMALL, variant=name, **fields)
-    assert not list(tmp_path.iterdir())  # no record of a run that did not end
+    assert not list(tmp_path.iterdir())  # an unfinished run leaves no record
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_the_command_trains_what_its_options_say_and_ends_with_the_comparison(as
     main(["ablate", "wiped", "--preset", "paper", "--epochs", "10", "--batch-size", "8", "--seeds", "4"])
     assert asked.call_args.args[:2] == ("wiped", replace(BUDGET, preset="paper", epochs=10, batch_size=8, seed=4))
     assert asked.call_count == 1 and capsys.readouterr().out == "runs of paper, 10 epochs\n"
-    main(["ablate"])  # all that needs no download, with three seeds
+    main(["ablate"])  # everything that needs no download, with three seeds
     trained = [(name, budget.seed) for name, budget, _ in (call.args for call in asked.mock_calls[1:])]
     assert sorted(trained) == sorted((name, seed) for name in ABLATIONS | FAULTS for seed in (0, 1, 2))
 

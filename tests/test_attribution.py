@@ -1,4 +1,4 @@
-"""What scores an explanation is right where the answer is known by hand, and the record is of these methods."""
+"""Scores of explanations are right where we know the answer by hand, and the record covers these methods."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Augmentation in memory and on disk: every face its own change, within bounds, repeated by a seed, rare ones more."""
+"""Augmentation in memory and on disk: each face changes on its own, within bounds, by seed; rare ones get more."""
 
 import numpy as np
 import pandas as pd
@@ -37,14 +37,14 @@ def test_output_is_float32_between_0_and_1_and_the_seed_decides():
 def test_each_face_of_a_batch_gets_its_own_change(change):
     strength = 1 if change in ("erase", "equalize") else getattr(Augment(), change)
     different = len(changed(IMAGES[:1].expand(16, -1, -1, -1), **{change: strength}).unique(dim=0))
-    assert 5 <= different <= 13 if change == "equalize" else different == 16  # half of them are equalized wholly
+    assert 5 <= different <= 13 if change == "equalize" else different == 16  # half of them are fully equalized
 
 
 def test_erasing_paints_one_rectangle_of_at_most_a_fifth():
     for painted in (changed(erase=1) - IMAGES / 255).abs()[:, 0] > 1e-5:
         area = painted.any(1).sum() * painted.any(0).sum()
         assert 0.01 < area / 48**2 < 0.22  # 2-20 %, in whole pixels
-        assert painted.sum() >= 0.9 * area  # a pixel in the mean gray already does not show
+        assert painted.sum() >= 0.9 * area  # a pixel that already has the mean gray does not show
 
 
 def test_brightness_and_contrast_stay_within_their_bounds():
@@ -57,11 +57,11 @@ def test_brightness_and_contrast_stay_within_their_bounds():
 def test_equalizing_blends_a_face_with_one_whose_grays_are_equally_frequent_and_knows_no_exposure():
     dark = load_drawn("test", count=16).images // 4
     draws = Augment().draw(16, torch.Generator().manual_seed(0))
-    draws[:, 9] = 0.5  # from here on, nothing of the face as it was
+    draws[:, 9] = 0.5  # from 0.5 on, nothing of the original face remains
     equal = Augment(**NOTHING | {"equalize": 1})
     found, brighter = equal(dark, draws), equal(3 * dark, draws)
     assert dark.max() < 64 and found.max() == 1
-    assert (found - brighter).abs().mean() < 0.002  # grays that were equal may part by a rounding
+    assert (found - brighter).abs().mean() < 0.002  # rounding may separate equal grays
     spread = found.flatten(1).quantile(torch.tensor([0.25, 0.5, 0.75]), dim=1)
     assert (spread - torch.tensor([[0.25], [0.5], [0.75]])).abs().max() < 0.12
     chosen = (changed(equalize=0.3) - changed()).abs().amax(dim=(1, 2, 3)) > 0.01
@@ -79,7 +79,7 @@ def test_rare_expressions_are_repeated_common_ones_are_not_and_no_face_is_left_o
     more = repeated(labels, 0.04)
     assert labels[more].bincount().tolist() == [9_000, 900, 0, 0, 0, 0, 0, 200]  # √(0.04 / 0.01) = 2
     assert set(more.tolist()) == set(range(10_000)) and len(repeated(labels, 0.0)) == 10_000
-    more, other = (repeated(torch.arange(800) % 8, 0.25, seed) for seed in (0, 1))  # √2 times each, by chance
+    more, other = (repeated(torch.arange(800) % 8, 0.25, seed) for seed in (0, 1))  # √2 times each on average
     assert 1_080 < len(more) < 1_180 and not torch.equal(more, other)
 
 
@@ -99,7 +99,7 @@ def test_each_picture_lies_with_its_expression_and_the_table_tells_whose(ferplus
 def test_rare_expressions_get_more_copies_and_the_same_seed_the_same_files(tmp_path):
     faces = load_drawn("train", count=16)
     few, again = (write_augmented(faces, tmp_path / name, copies=1, rare_share=0.5) for name in ("few", "again"))
-    assert len(few) == 32 and few.equals(again)  # each is 1/8: twice
+    assert len(few) == 32 and few.equals(again)  # each expression is 1/8: two copies
     assert all((tmp_path / "few" / x).read_bytes() == (tmp_path / "again" / x).read_bytes() for x in few["file"])
 
 

@@ -1,4 +1,4 @@
-"""The benchmark measures every rung, says why one is missing, and its ratios are those of one run."""
+"""The benchmark measures every rung, says why one is missing, and takes its ratios from one run."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Every check of an exercise takes the right answer, and names the mistake of each wrong one."""
+"""Every exercise check accepts the right answer and names the mistake in each wrong one."""
 
 import math
 from functools import partial
@@ -28,7 +28,7 @@ def recalls(labels, answers, classes=None, by="labels", least=1, missed=True, me
     for k in labels.unique().tolist() if classes is None else classes:
         right = ((labels == k) & (answers == k)).sum()
         sizes = {"labels": (labels == k).sum(), "answers": (answers == k).sum()}
-        size = sizes[by] if by in sizes else sum(sizes.values()) / 2  # right by the mean of both is F1
+        size = sizes[by] if by in sizes else sum(sizes.values()) / 2  # hits over the mean of both give F1
         found.append(right / size.clamp(min=least))
     return mean([share for share in found if missed or share > 0])
 
@@ -118,7 +118,7 @@ def every(head, states):
     return torch.stack([(head(swapped(states, i)) - head(states)).abs().sum() for i in range(55)])
 
 
-def looks(*layers):  # attention of a layer: at which one token each of the three looks
+def looks(*layers):  # a layer's attention: the one token that each of the three looks at
     return [torch.eye(3)[list(tokens)][None, None] for tokens in layers]
 
 
@@ -194,9 +194,9 @@ def seen(asked, among):
     return torch.isin(asked, among).float().mean()
 
 
-# The answers to each exercise: the right one, and wrong ones by what the check must say of them. A number is what the
-# right answer is multiplied by, a dict has switches of the right answer, a function is an answer of its own. "right"
-# with blanks after it is right too, in another form.
+# The answers to each exercise: the right one, and wrong ones keyed by what the check must say about them. A number
+# multiplies the right answer, a dict sets its options, and a function is an answer of its own. "right" followed by
+# blanks is also right, in another form.
 CASES = {
     checks.rafdb_labels: (
         {"right": lambda codes, table=RAFDB, first=1: table[codes - first], "next code": {"table": RAFDB.roll(-1)}},
@@ -257,7 +257,7 @@ CASES = {
     checks.token_read: (
         {"right": reader, "token 52": lambda *a: 52 - reader(*a), "off by one": {"shift": 1}, "you give 55": every},
         {"reads token 3": lambda *a: 3},
-        # adds a constant, which the LayerNorm of the head takes away again
+        # adds a constant, which the head's LayerNorm removes again
         {"whatever": lambda h, x: max(range(55), key=lambda i: (h(x + torch.eye(55)[i][:, None]) - h(x)).norm() > 1)},
     ),
     checks.telling_attention: (
@@ -405,7 +405,7 @@ CASES = {
 }
 
 
-# Other sound answers, of another structure: loops, lists, numpy, a function of PyTorch's.
+# More correct answers, written differently: loops, lists, numpy, a PyTorch function.
 ALSO_RIGHT = {
     checks.rafdb_labels: (
         lambda codes: [EXPRESSIONS.index(RAFDB_CODES[int(code) - 1]) for code in codes],

@@ -15,9 +15,9 @@ from fervt_lib.data import EXPRESSIONS, DataError, load
 SPLITS = ("train", "validation", "test")
 EMOTION, FRAME = "Emotion/S005/001/S005_001_00000006_emotion.txt", "cohn-kanade-images/S005/001/S005_001_0000000{}.png"
 PEAK, CK48 = FRAME.format(6), "CK+48/anger/S005_001_00000004.png"
-pytestmark = pytest.mark.filterwarnings("ignore:CK")  # no face is found in a picture of one gray
+pytestmark = pytest.mark.filterwarnings("ignore:CK")  # no face is found in a plain gray picture
 HEAD = Image.fromarray(skimage.data.astronaut()[10:230, 110:330]).convert("L").resize((320, 320))
-PHOTO = np.pad(HEAD, ((100, 70), (320, 0)), constant_values=90)  # a face at the right of a gray picture
+PHOTO = np.pad(HEAD, ((100, 70), (320, 0)), constant_values=90)  # a face on the right of a gray picture
 
 
 def copy_folder(folder: str, to: str):
@@ -76,10 +76,10 @@ def test_whole_pictures_are_cropped_to_the_face_or_else_the_centre_and_every_loa
             _, face, square = load("ckplus", "test", root=root).images[:3, 0].numpy()
     mouth_to_brows = np.asarray(Image.fromarray(PHOTO[190:320, 420:550]).resize((48, 48)), float)
     assert np.corrcoef(face.ravel(), mouth_to_brows.ravel())[0, 1] > 0.5
-    assert (face == 90).mean() < 0.05 and (square > 180).all()  # little of the gray, nothing of the black sides
+    assert (face == 90).mean() < 0.05 and (square > 180).all()  # almost no gray, and no black sides
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        load("ckplus", root=ckplus_tree("ck48"))  # cropped already
+        load("ckplus", root=ckplus_tree("ck48"))  # already cropped
 
 
 @pytest.mark.parametrize(

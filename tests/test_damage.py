@@ -16,7 +16,7 @@ from fervt_lib.cli import main
 from fervt_lib.data import DataError, load
 
 LAYOUTS = ["fer2013 csv", "ferplus csv", "ferplus pictures", "ckplus official", "ckplus ck48", "rafdb official"]
-REWRITTEN = {  # a text in another way, and the layouts that may have it
+REWRITTEN = {  # other ways to write a text file, and the layouts that allow them
     "a mark and CRLF": (lambda text: ("\ufeff" + text.strip()).replace("\n", "\r\n").encode(), LAYOUTS),
     "UTF-16 and blanks": (lambda text: (text.replace("\n", " \t\n") + " \n\n").encode("utf-16"), LAYOUTS),
     "gzip, twice": (lambda text: gzip.compress(text[:9].encode()) + gzip.compress(text[9:].encode()), LAYOUTS[:3]),
@@ -24,10 +24,10 @@ REWRITTEN = {  # a text in another way, and the layouts that may have it
 }
 OF_TEXT = ("row gone", "row twice", "word")
 WORDS = ["", "0", "3", "8", "11", "-1", "256", "1.5", "nan", "é", '"', "x", "../x.png", "PrivateTest", "fer0000001.png"]
-UNDETECTABLE = re.compile(  # by counting and joining: kind, word, dataset and file of what may change the faces
-    "gone .* ckplus (Emotion|cohn).*"  # a label or a frame fewer
-    "|cut .* fer2013 .*|row (gone|twice) .* fer2013 .*"  # a face fewer or more, votes are not joined to it
-    r"|byte .*|word (|\d+|PrivateTest) .*"  # another pixel, vote, label or Usage; no name
+UNDETECTABLE = re.compile(  # by counting and joining: kind, word, dataset and file of damage that may change faces
+    "gone .* ckplus (Emotion|cohn).*"  # one label or frame fewer
+    "|cut .* fer2013 .*|row (gone|twice) .* fer2013 .*"  # one face fewer or more, with no votes to join
+    r"|byte .*|word (|\d+|PrivateTest) .*"  # a different pixel, vote, label or Usage; no name
 )
 pytestmark = pytest.mark.filterwarnings("ignore:CK")
 
@@ -48,7 +48,7 @@ def test_other_ways_to_write_a_text_are_read(tree, way, layout):
 
 
 def damaged(data: bytes, kind: str, row: int, at: int, word: str) -> bytes:
-    """The content of a file after one damage; numbers are counted round."""
+    """A file's content after one kind of damage; numbers wrap around."""
     if kind not in OF_TEXT:
         at %= len(data)
         return data[:at] + (bytes([row % 256]) + data[at + 1 :] if kind == "byte" else b"")

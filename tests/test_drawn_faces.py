@@ -1,4 +1,4 @@
-"""The drawn faces: the same seed gives the same faces, and the truth that comes with them is true."""
+"""The drawn faces: the same seed gives the same faces, and their ground truth is correct."""
 
 import hashlib
 import subprocess
@@ -62,7 +62,7 @@ def test_masks_are_there_exactly_for_units_at_work(faces, sequences):
 def test_an_expression_changes_pixels_inside_its_masks(expression):
     acted, twins = (draw_faces("test", count=24, size=96, expression=name) for name in (expression, "neutral"))
     change = np.abs(acted.images.astype(int) - twins.images)[..., 0]
-    inside = acted.masks.any(1)  # less than 40 %, or a mask of the whole picture would pass
+    inside = acted.masks.any(1)  # under 40 %: otherwise a mask of the whole picture would pass
     assert change[inside].sum() > 0.8 * change.sum() and inside.mean() < 0.4
 
 
@@ -75,7 +75,7 @@ def test_a_unit_switched_off_changes_its_own_region_and_nothing_else(faces):
         assert change[faces.masks[:48, k]].sum() > 0.7 * change.sum(), unit
         assert not twins.units[:, k].any() and not twins.masks[:, k].any()
         assert np.array_equal(np.delete(twins.units, k, 1), np.delete(faces.units[:48], k, 1))
-        assert np.array_equal(twins.labels, faces.labels[:48])  # still called what it was
+        assert np.array_equal(twins.labels, faces.labels[:48])  # labels stay as they were
 
 
 def test_contempt_is_on_one_side():

@@ -1,4 +1,4 @@
-"""Scores equal those worked out by hand, and come with faces, protocol and what is shared with the training."""
+"""Scores match those worked out by hand, and come with faces, protocol and the overlap with training."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_scores_equal_those_worked_out_by_hand():
         "faces": 5,
         "accuracy": 0.8,
         "macro_f1": round(sum(f1) / 3, 4),
-        "ece": 0.1,  # 0.9 sure, 0.8 right
+        "ece": 0.1,  # 0.9 confident, 0.8 right
         "recall": {"neutral": 0.5, "happiness": 1, "surprise": 1},
     }
 
@@ -107,7 +107,7 @@ def test_a_temperature_changes_the_calibration_error_alone(checkpoint, capsys):
         printed.append(json.loads(capsys.readouterr().out)["argmax"])
     plain, calibrated = printed
     assert calibrated.pop("ece") != plain.pop("ece") and calibrated == plain
-    assert checkpoint.with_suffix(".ferplus-test-temperature-0.1.json").is_file()  # beside those without one
+    assert checkpoint.with_suffix(".ferplus-test-temperature-0.1.json").is_file()  # beside the scores without one
     for temperature in ("0", "-1", "nan", "inf"):
         with pytest.raises(SystemExit, match="choose a number from 0.001 to 1000"):
             evaluate_cli("--checkpoint", checkpoint, "--temperature", temperature)
@@ -130,7 +130,7 @@ def test_what_is_missing_ends_the_command_with_its_name(checkpoint, tmp_path, mo
 
 @pytest.fixture
 def ck_weights(tmp_path, ckplus_tree, monkeypatch):
-    """A function that leaves random weights with the recipe of one fold of CK+; the small CK+48 tree is the data."""
+    """A function that saves random weights with the recipe of one CK+ fold; the data is the small CK+48 tree."""
     monkeypatch.setenv("FERVT_DATA", str(ckplus_tree("ck48").parent))
     torch.manual_seed(0)
 
@@ -181,7 +181,7 @@ def test_classes_that_cannot_be_chosen_are_refused(ck_weights, dataset):
 
 def test_faces_and_subjects_that_were_trained_on_are_warned_of(ck_weights, capsys):
     evaluate_cli("--dataset", "ckplus", "--checkpoint", ck_weights(0), "--split", "validation")
-    assert "warning" not in capsys.readouterr().err  # subjects are on one side
+    assert "warning" not in capsys.readouterr().err  # no subject is on both sides
     provenance = {"recipe": {"dataset": "ckplus", "fold": 0, "classes": 7}}
     assert training_overlap(provenance, "ckplus", "test", {"fold": 2, "classes": 7}) == [
         "7 classes: 3 faces of test are in the training set of these weights too",

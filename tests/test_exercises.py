@@ -1,4 +1,4 @@
-"""What surrounds an exercise: outputs of solutions are folded; what was solved is remembered in JupyterLab alone."""
+"""Around an exercise: the outputs of solutions are folded, and only JupyterLab remembers what you solved."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Rollout, token heat, scores and curves: on numbers that can be worked out on paper."""
+"""Rollout, token heat, scores and curves, on numbers you can work out on paper."""
 
 import pytest
 import torch
@@ -8,11 +8,11 @@ from fervt_lib import FervtError, explain
 from fervt_lib.explain import deletion_curve, insertion_curve, mass_inside, pointing_game, rollout, token_heat
 from fervt_lib.model import PRESETS, fervt_compact
 
-# Two layers on three tokens: first token 1 listens to token 2, then the class token listens to token 1.
+# Two layers on three tokens: first token 1 attends to token 2, then the class token attends to token 1.
 FIRST = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 0, 1]])
 SECOND = torch.tensor([[0.0, 1, 0], [0, 1, 0], [0, 0, 1]])
 
-# A face of 2×2 with mean 0.5 and what each pixel's distance from the mean adds to the score below: 2, 1, 1, 0.
+# A 2×2 face with mean 0.5, and what each pixel's distance from the mean adds to the score below: 2, 1, 1, 0.
 FACE = torch.tensor([[1.0, 0.0], [1.0, 0.0]]).expand(3, 2, 2)
 HEAT = torch.tensor([[2.0, 1.0], [1.0, 0.0]])
 
@@ -66,7 +66,7 @@ def test_token_heat_fills_the_tokens_own_cell_evenly(token, rows, columns):
 
 
 def test_token_heat_adds_the_levels():
-    both, a, b = (torch.eye(13)[i].sum(dim=0) for i in ([0, 6], [0], [6]))  # a cell of 2×2, a cell of 3×3
+    both, a, b = (torch.eye(13)[i].sum(dim=0) for i in ([0, 6], [0], [6]))  # one cell of the 2×2 grid, one of the 3×3
     parts = [token_heat(w, (4, 9), side=12) for w in (a, b)]
     torch.testing.assert_close(token_heat(both, (4, 9), side=12), sum(parts))
     assert all((part > 0).any() for part in parts)
@@ -105,13 +105,13 @@ def test_the_hottest_pixels_go_first(heat, deleted, put_back):
 
 
 def test_insertion_of_the_coldest_first_is_deletion_backwards():
-    cold_first = torch.tensor([[0.0, 1.0], [2.0, 3.0]])  # no ties, whose order does not turn round
+    cold_first = torch.tensor([[0.0, 1.0], [2.0, 3.0]])  # no ties, because their order would not reverse
     torch.testing.assert_close(curve(insertion_curve, -cold_first), curve(deletion_curve, cold_first).flip(0))
 
 
 def test_equal_pixels_go_in_reading_order():
     torch.testing.assert_close(curve(deletion_curve, torch.zeros(2, 2)), torch.tensor([6.0, 4.0, 3.0, 2.0, 2.0]))
-    large = torch.zeros(2, 40, 40)[0]  # large enough for a sort that is not stable to shuffle
+    large = torch.zeros(2, 40, 40)[0]  # large enough for an unstable sort to shuffle
     first = torch.zeros(3, 40, 40)
     first[:, 0] = 1.0  # the top row
 
@@ -129,7 +129,7 @@ def test_steps_that_do_not_divide_the_pixels_end_at_all_of_them():
 
 
 def test_a_filled_pixel_gets_the_value_of_its_own_place():
-    fill = torch.tensor([[0.0, 0.0], [0.0, 5.0]]).expand(3, 2, 2)  # 5 stands where the score does not look
+    fill = torch.tensor([[0.0, 0.0], [0.0, 5.0]]).expand(3, 2, 2)  # the score ignores the pixel with the 5
     torch.testing.assert_close(curve(deletion_curve, fill=fill), torch.tensor([6.0, 2.0, 2.0, 0.0, 0.0]))
     torch.testing.assert_close(curve(insertion_curve, fill=fill), torch.tensor([0.0, 4.0, 4.0, 6.0, 6.0]))
 
@@ -153,7 +153,7 @@ def test_curves_change_nothing_of_the_model_and_are_those_of_eval_mode(how):
     model, face, heat = fervt_compact(weights="drawn"), torch.rand(3, 48, 48), torch.rand(48, 48)
     wanted = how(model, face, heat, 1)
     model.train()
-    model.fusion.eval()  # a part that its owner froze
+    model.fusion.eval()  # a part that its owner keeps frozen
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = [part.training for part in model.modules()]
     for called in (model, model.forward):
@@ -211,4 +211,4 @@ def test_relevance_is_a_rollout_of_what_speaks_for_the_class():
     model, x = PRESETS["tiny"]().eval(), torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
     fear, joy = (explain.relevance(model, x, torch.full((2,), k)) for k in (6, 1))
     assert fear.shape == (2, 54) and (fear >= 0).all() and not torch.allclose(fear, joy)
-    assert torch.allclose(explain.relevance(model, x[1:], torch.tensor([6])), fear[1:], rtol=1e-3)  # face by face
+    assert torch.allclose(explain.relevance(model, x[1:], torch.tensor([6])), fear[1:], rtol=1e-3)  # one face at a time

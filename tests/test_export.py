@@ -1,4 +1,4 @@
-"""The model leaves torch whole: exported, it takes batches of any size and gives what it gave before."""
+"""The model survives export: it takes batches of any size and gives the same answers as before."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_fervt_export_writes_probabilities_and_how_to_get_them(tmp_path, capsys, monkeypatch):
-    traced, program = [], export._program  # both files are of one model, and tracing it takes most of the time
+    traced, program = [], export._program  # both files hold the same model, and tracing it takes most of the time
     monkeypatch.setattr(export, "_program", lambda *how: (traced or traced.append(program(*how)) or traced)[0])
     faces = load("drawn", "test", count=24)
     x, model = face_transforms(48)(faces.images).numpy(), fervt_compact(weights="drawn")

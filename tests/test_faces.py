@@ -52,7 +52,7 @@ def test_chosen_faces_keep_all_that_is_known_of_them(ckplus_tree):
     assert (some.protocol, some.dataset, some.fold, some.absent) == ("7 classes", "ckplus", 3, [0])
 
 
-# --- what torch asks of a dataset --------------------------------------------------------------------------------
+# --- what torch needs in a dataset -------------------------------------------------------------------------------
 
 SETS = {
     "all": lambda faces: faces,

@@ -1,4 +1,4 @@
-"""Each fault spoils what it says; that it leaves all other weights alone is in test_ablation."""
+"""Each fault spoils what it claims to; test_ablation checks that it leaves all other weights alone."""
 
 from copy import deepcopy
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from fervt_lib.model import PRESETS, Fusion, region_weights, weights_to_map
 
 
 def tiny(change=lambda model: model) -> nn.Module:
-    """A tiny FER-VT of one seed, changed; in training mode, so that the regions' weights differ clearly."""
+    """A tiny FER-VT from a fixed seed, changed; in training mode, so that the region weights clearly differ."""
     torch.manual_seed(0)
     return change(PRESETS["tiny"]()).train()
 
@@ -41,7 +41,7 @@ def test_a_scrambled_map_gives_a_quarter_of_the_pixels_their_own_weight():
     sound, scrambled = weights_to_map(weights, 4, (48, 48)), faults.scrambled_weights_to_map(weights, 4, (48, 48))
     torch.testing.assert_close(attended, x * 16 * scrambled)
     assert (scrambled == sound).float().mean() == 0.25
-    for row in range(48):  # shows grid row `row mod 4`; columns are as they should be
+    for row in range(48):  # shows grid row `row mod 4`; the columns are correct
         assert torch.equal(scrambled[:, :, row], sound[:, :, 12 * (row % 4)])
 
 
@@ -53,7 +53,7 @@ def test_dark_attention_is_16_times_darker():
 
 
 def test_a_dense_split_mixes_all_of_a_region_and_nothing_beyond():
-    with torch.device("meta"):  # at the paper's size: 354 MB that need not be there to be counted
+    with torch.device("meta"):  # at the paper's size: we can count 354 MB without allocating them
         assert sum(p.numel() for p in faults.DenseSplit(224, 4).parameters()) == 88_510_464
     split, x = faults.DenseSplit(24, 4), torch.rand(1, 3, 24, 24)
     changed = x.clone()
@@ -61,9 +61,9 @@ def test_a_dense_split_mixes_all_of_a_region_and_nothing_beyond():
     expected = torch.zeros(3, 24, 24, dtype=torch.bool)
     expected[:, 6:12, 12:18] = True
     assert torch.equal((split(changed) != split(x))[0], expected)
-    nn.init.dirac_(split.mix.weight)  # each value to itself
+    nn.init.dirac_(split.mix.weight)  # maps each value to itself
     torch.testing.assert_close(split(x), x)
-    # and it stands before the extractor
+    # and it comes before the extractor
     sound, spoilt, x = tiny().grid_attention, tiny(faults.dense_split).grid_attention, torch.rand(2, 3, 48, 48)
     torch.testing.assert_close(spoilt(x)[1], region_weights(sound.extract(spoilt.extract[0](x)), 4))
 
@@ -84,7 +84,7 @@ def test_a_fixed_scale_drops_attention_in_every_layer_while_training():
         assert ((weights.sum(-1) - 1).abs() > 1e-3).float().mean() > 0.9
     dropped, sound = (m.eval().transformer.layers[0].attention for m in (model, tiny()))
     tokens = torch.rand(2, 55, model.tokens.dim)
-    assert all(map(torch.equal, dropped(tokens), sound(tokens)))  # in eval mode nothing is dropped
+    assert all(map(torch.equal, dropped(tokens), sound(tokens)))  # eval mode drops nothing
 
 
 def test_shared_fusion_is_a_sound_one_with_the_same_convolution_twice():
@@ -115,8 +115,8 @@ def test_of_seven_faces_two_are_upside_down_and_one_is_turned():
     changed = faults.UpsideDown(**still)(faces, generator)
     same, flipped = (torch.isclose(changed, x / 255, atol=1e-4).flatten(1).all(1) for x in (faces, faces.flip(2)))
     assert not (same & flipped).any()
-    assert 340 < flipped.sum() < 460 and 130 < (~same & ~flipped).sum() < 270  # of 400 and 200
+    assert 340 < flipped.sum() < 460 and 130 < (~same & ~flipped).sum() < 270  # expected: 400 and 200
     first, again, other = (faults.UpsideDown()(faces, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
-    for face in faces[:24].split(1):  # alone, turned or not
+    for face in faces[:24].split(1):  # one at a time, flipped or not
         assert faults.UpsideDown()(face, generator).shape == face.shape

@@ -1,4 +1,4 @@
-"""FER2013 and FER+ come back the same from every layout, by the protocol's rules, and damage is named, never loaded."""
+"""FER2013 and FER+ load the same from every layout, by the protocol's rules, and damage is named, never loaded."""
 
 import shutil
 
@@ -15,7 +15,7 @@ ROWS = {"train": [0, 1, 2, 3], "validation": [4, 5], "test": [6, 7]}
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("layout", ["csv", "gz", "icml", "pictures"])
 def test_every_layout_gives_the_same_faces_votes_labels_and_splits(tree, layout):
-    torch.set_warn_always(True)  # by default it warns once, in whichever test comes first
+    torch.set_warn_always(True)  # by default torch warns once, in whichever test runs first
     root = tree("ferplus", layout)
     if layout == "pictures":  # FER2013's table may lie beside them
         write_fer2013(root, "csv")
@@ -47,8 +47,8 @@ def test_kaggles_folders_hold_fer2013_with_its_own_labels_and_are_refused_as_fer
     ("protocol", "raw", "votes"),
     [
         ("majority", [6, 2, 1, 1, 0, 0, 0, 0, 0, 0], [6, 2, 0, 0, 0, 0, 0, 0]),  # a count of 1 is noise
-        ("majority", [0, 0, 0, 5, 0, 0, 0, 3, 2, 0], None),  # half exactly is no majority
-        ("majority", [0, 0, 0, 6, 0, 0, 0, 2, 2, 0], [0, 0, 0, 6, 0, 0, 0, 2]),  # unknown counts, then goes
+        ("majority", [0, 0, 0, 5, 0, 0, 0, 3, 2, 0], None),  # exactly half is no majority
+        ("majority", [0, 0, 0, 6, 0, 0, 0, 2, 2, 0], [0, 0, 0, 6, 0, 0, 0, 2]),  # unknown counts, then is dropped
         ("majority", [2, 0, 0, 0, 0, 0, 0, 0, 8, 0], None),
         ("majority", [2, 0, 0, 0, 0, 0, 0, 0, 0, 8], None),
         ("majority", [1, 1, 1, 1, 1, 1, 1, 1, 1, 1], None),
@@ -59,7 +59,7 @@ def test_kaggles_folders_hold_fer2013_with_its_own_labels_and_are_refused_as_fer
 )
 def test_protocol_rules(protocol, raw, votes):
     raw = torch.tensor([raw, raw], dtype=torch.uint8)
-    kept, chosen = choose_faces(raw, torch.tensor([True, False]), protocol)  # the second has no name
+    kept, chosen = choose_faces(raw, torch.tensor([True, False]), protocol)  # the second face has no name
     assert kept.tolist() == [votes is not None, False] and chosen.tolist() == ([votes] if votes else [])
 
 

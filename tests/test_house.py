@@ -1,4 +1,4 @@
-"""The house is in order: dependencies named once, arrows in one direction, notebooks run, no large files."""
+"""The house is in order: dependencies listed once, imports in one direction, notebooks run, no large files."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image", "dlib": "dlib-bin"}
-PACKAGE_OF |= {"huggingface_hub": "huggingface-hub"}  # where the import has another name
+PACKAGE_OF |= {"huggingface_hub": "huggingface-hub"}  # imports that differ from their package name
 # What each layer of the library, and each package beside it, may import from the others.
 LAYERS = {"drawn_faces": "", "disk": "", "pictures": "disk", "plots": "", "widgets": "plots"}
 LAYERS |= {"data": "disk pictures drawn_faces", "model": "disk pictures"}
@@ -29,9 +29,9 @@ LAYERS |= {"training": "disk data model evaluation engine", "benchmark": "disk d
 LAYERS |= {"cli": "disk data model evaluation explain export photo training", "__main__": "cli"}
 LAYERS |= {"__init__": "disk model photo"}
 LAYERS |= {"fervt_course": f"fervt_lib drawn_faces {LAYERS['cli']} pictures plots widgets"}
-# Of fervt_course: what no command needs.
+# Modules of fervt_course that no command needs.
 FOR_NOTEBOOKS = ("own_photo.py", "diagram.py", "exercises.py", "training_picture.py", "attribution.py")
-# The library where nothing is installed that only the course or the command line brings.
+# The library without the packages that only the course or the command line needs.
 WITHOUT_COURSE = """
 import sys
 from importlib.metadata import Distribution, PackageNotFoundError
@@ -50,13 +50,13 @@ import fervt_lib, fervt_lib.data, fervt_lib.training, fervt_lib.evaluation, ferv
 
 
 def layer(module: str) -> str:
-    """The row of LAYERS that a module belongs to; the top package for all that is in none."""
+    """The row of LAYERS that a module belongs to, or its top package if it is in none."""
     top, *rest = module.split(".")
     return rest[0] if top == "fervt_lib" and rest and rest[0] in LAYERS else top
 
 
 def imports() -> Iterator[tuple[Path, str, str, bool]]:
-    """All imports: the file, its layer, what is imported by its full name, and whether importing the file does that."""
+    """All imports: the file, its layer, the full name it imports, and whether importing the file triggers it."""
     for path in (path for top in ("drawn_faces", "fervt_lib", "fervt_course") for path in (ROOT / top).rglob("*.py")):
         *package, name = path.relative_to(ROOT).with_suffix("").parts
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -93,7 +93,7 @@ def test_imports_are_declared_and_those_of_the_course_stay_in_its_layers():
 
 
 def test_an_old_python_is_refused_at_once_with_and_without_make(tmp_path):
-    """Python 3.10 is played by the Python that is there, which says that it is 3.10."""
+    """The installed Python pretends to be Python 3.10."""
     old = "import sys; sys.version_info = (3, 10)"
     setup = f"{old}; exec(open({str(ROOT / 'setup.py')!r}).read())"
     python = tmp_path / "python3.10"
@@ -107,7 +107,7 @@ def test_an_old_python_is_refused_at_once_with_and_without_make(tmp_path):
         assert done.returncode and "Python 3.11 or newer is needed" in done.stderr
         assert not (tmp_path / ".venv").exists()
     check = re.search(r"^NEW_ENOUGH = (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
-    assert subprocess.run([sys.executable, *shlex.split(check)]).returncode == 0  # the Python that is there
+    assert subprocess.run([sys.executable, *shlex.split(check)]).returncode == 0  # the installed Python
 
 
 @pytest.mark.parametrize(("place", "is_made"), [("here", True), ("where the clone was", False)])

@@ -1,4 +1,4 @@
-"""`fervt data` tells what a folder holds, what is odd and every fault, and changes nothing."""
+"""`fervt data` reports what a folder holds, what looks odd and every fault, and changes nothing."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ KAGGLE = "DATASET/test/7/test_00002_aligned.jpg"
 
 @pytest.fixture
 def look(capsys):
-    """A function that runs `fervt data` and returns what it prints; there are faults where it must not be `sound`."""
+    """A function that runs `fervt data` and returns what it prints; unless `sound`, it must report faults."""
 
     def run(name: str, root: Path, sound: bool = True) -> str:
         before = state_of(root)
@@ -64,7 +64,7 @@ def test_ckplus_has_subjects_but_no_splits_and_what_its_loader_warns_of_is_shown
 
 
 def test_identical_pictures_are_told_from_those_in_two_splits_and_with_two_labels(look, tree):
-    files = sorted((root := tree("rafdb", "kaggle")).glob("DATASET/*/*/*.jpg"))  # 7 of test and 70 of train
+    files = sorted((root := tree("rafdb", "kaggle")).glob("DATASET/*/*/*.jpg"))  # 7 test and 70 train pictures
     for number, file in enumerate(files):
         Image.new("RGB", (100, 100), (3 * number, 0, 0)).save(file, quality=100)
     for one, other in ((7, 8), (20, 30), (40, 3)):
@@ -106,7 +106,7 @@ def test_what_is_there_in_place_of_a_dataset_is_told(look, tmp_path, named, mess
     (folder / "README").touch()
     (folder / "archive.zip").touch()
     text = look("rafdb", tmp_path / "data" / named, sound=False)
-    assert "layout: not recognised\nfault: no RAF-DB in" in text and re.search(message, text)
+    assert "layout: not recognized\nfault: no RAF-DB in" in text and re.search(message, text)
 
 
 ONE, TWO, THREE = (ALIGNED.format(f"test_0000{i}") for i in (1, 2, 3))
@@ -139,11 +139,11 @@ def test_many_faults_are_counted(look, tree):
     assert text.count("fault: ") == 20 and text.endswith("and 50 more faults\n")
 
 
-# --- the command on a terminal that shows ASCII alone -------------------------------------------------------------
+# --- the command on a terminal that shows only ASCII --------------------------------------------------------------
 
 
 def in_ascii(*arguments: str) -> tuple[str, object]:
-    """What a command prints there, and its exit code."""
+    """What a command prints on such a terminal, and its exit code."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     with contextlib.redirect_stdout(stream), pytest.raises(SystemExit) as end:
         main(list(arguments))

@@ -1,4 +1,4 @@
-"""The model's parts equal slow or foreign versions of themselves; both presets keep their promises."""
+"""The model's parts match slow or third-party versions of themselves; both presets keep their promises."""
 
 import copy
 from urllib.error import URLError
@@ -147,7 +147,7 @@ def test_paper_has_3_tokens_and_12_layers():
 
 
 def test_a_part_of_the_face_changes_only_its_own_regions_scores():
-    """The extractor mixes no pixels: a change in one region reaches another's weight through the softmax alone."""
+    """The extractor mixes no pixels: a change in one region reaches another's weight only through the softmax."""
     features = GridWiseAttention(4).eval().extract
     x = torch.rand(1, 3, 48, 48)
     y = x.clone()
@@ -167,7 +167,7 @@ def test_every_parameter_of_the_compact_preset_learns():
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """An empty folder of torch.hub, and no network."""
+    """An empty torch.hub folder, and no network."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def no_network(*args, **kwargs):

@@ -1,4 +1,4 @@
-"""From a photo to an answer: faces are found where they are, whatever the file; what cannot be read says so."""
+"""From a photo to an answer: faces are found where they are, whatever the file; unreadable files are named."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def drawn() -> np.ndarray:
 
 
 def pasted(drawn: np.ndarray, tilt: float) -> np.ndarray:
-    """Three drawn faces, tilted by some degrees, in a picture of a cup of coffee."""
+    """Three drawn faces, tilted by `tilt` degrees, in a picture of a cup of coffee."""
     scene = Image.fromarray(coffee()).resize((900, 700))
     oval = np.hypot(*(np.indices((320, 320)) - 160)) < 158
     mask = Image.fromarray(np.uint8(255 * oval)).filter(ImageFilter.GaussianBlur(4))
@@ -53,12 +53,12 @@ def test_small_faces_of_a_large_photo_are_found(drawn):
     wide = np.pad(photo, ((300, 343), (500, 370), (0, 0)), mode="edge")  # (900, 1200, 3)
     assert len(find_faces(wide)) == 3
     large = np.asarray(Image.fromarray(drawn[1]).resize((300, 300)))
-    wide[:300, :300] = large  # is found at first, and must not be lost where the small ones are looked for
+    wide[:300, :300] = large  # found first, and must not get lost in the search for the small ones
     assert len(find_faces(wide)) == 4
 
 
 def test_two_threads_may_look_for_faces_at_once():
-    """The browser's messages to a notebook are answered in a thread of their own."""
+    """A notebook answers the browser's messages in a separate thread."""
     pictures = [astronaut(), np.ascontiguousarray(astronaut()[:, 60:]), chelsea()] * 6
     with ThreadPoolExecutor(4) as pool:
         assert [len(found) for found in pool.map(find_faces, pictures)] == [1, 1, 0] * 6
@@ -85,11 +85,11 @@ def test_a_photo_gives_the_same_answer_in_every_form(tmp_path):
 
 
 def odd_file(kind: str, path: Path) -> Path:
-    """The astronaut's photo as files come."""
+    """The astronaut's photo in an odd kind of file."""
     image = Image.fromarray(astronaut())
     if kind == "EXIF":
         exif = Image.Exif()
-        exif[0x0112] = 6  # as a phone that was held upright
+        exif[0x0112] = 6  # as from a phone held upright
         image.transpose(Image.Transpose.ROTATE_90).save(path.with_suffix(".jpg"), exif=exif, quality=95)
         return path.with_suffix(".jpg")
     if kind == "damaged EXIF":
@@ -108,7 +108,7 @@ def test_odd_files_are_read_as_a_viewer_shows_them(kind, tmp_path):
 
 
 def bad_files(folder: Path) -> dict[str, Path]:
-    """Files that give no answer, by the words that say why."""
+    """Files that give no answer, keyed by the words that say why."""
     good = folder / "good.png"
     Image.fromarray(astronaut()).save(good)
     contents = {"text": b"no picture", "empty": b"", "cut": good.read_bytes()[:3000]}

@@ -1,4 +1,4 @@
-"""A face may come in any form that says what is black and white; every other form is refused by name."""
+"""A face may come in any form that defines black and white; every other form is refused by name."""
 
 import io
 
@@ -12,7 +12,7 @@ from fervt_lib.data import Augment, load
 from fervt_lib.evaluation import predict
 from fervt_lib.model import face_transforms, fervt_paper
 
-SHADES = np.full((6, 4, 3), (200, 60, 60), np.uint8)  # 6 high, 4 wide: red, with a white top left corner
+SHADES = np.full((6, 4, 3), (200, 60, 60), np.uint8)  # 6 high, 4 wide: red, with a white top-left corner
 SHADES[:3, :2] = 255
 RED = Image.fromarray(SHADES)
 GRAY = Image.fromarray(SHADES[..., 1])
@@ -20,7 +20,7 @@ to_face = face_transforms(6)
 
 
 def transparent(mode: str) -> Image.Image:
-    """Red or gray at an opacity of a half; on white it is pink or a lighter gray."""
+    """Red or gray at half opacity; on white it is pink or a lighter gray."""
     picture = (GRAY if mode in ("LA", "La") else RED).convert("LA" if mode in ("LA", "La") else "RGBA")
     picture.putalpha(128)
     return picture.convert(mode)
@@ -39,7 +39,7 @@ def sixteen_bits(order: str) -> Image.Image:
 
 
 PINK = np.uint8(np.round(SHADES * (128 / 255) + 127))
-SHOWN = {  # what each is, and how a viewer shows it
+SHOWN = {  # each picture, and how a viewer shows it
     **{mode: (RED.convert(mode), SHADES) for mode in ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")},
     "L": (GRAY, SHADES[..., [1, 1, 1]]),
     "1": (GRAY.point(lambda value: 255 * (value > 100)).convert("1"), np.uint8(255 * (SHADES[..., [1, 1, 1]] > 100))),
@@ -61,7 +61,7 @@ def test_a_photo_is_turned_upright_as_its_exif_says(orientation):
     kept = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = orientation
-    turn = Image.Transpose  # how a camera that was held so wrote the upright picture down
+    turn = Image.Transpose  # how a camera held this way stored the upright picture
     undo = {2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE}
     undo |= {6: turn.ROTATE_90, 7: turn.TRANSVERSE, 8: turn.ROTATE_270}
     (RED.transpose(undo[orientation]) if orientation in undo else RED).save(kept, "PNG", exif=exif)
@@ -173,7 +173,7 @@ def test_predict_refuses_what_gives_no_answers():
         predict(model, faces.take(torch.zeros(16, dtype=torch.bool)))
     with pytest.raises(FervtError, match="faces must be a set of `Faces`"):
         predict(model, list(faces.images))
-    assert torch.equal(predict(model, faces.images), predict(model, faces)), "a batch of pictures will do"
+    assert torch.equal(predict(model, faces.images), predict(model, faces)), "a batch of pictures works too"
     model.transformer.head.bias.data[3] = torch.nan
     with pytest.raises(FervtError, match="answers are not numbers"):
         predict(model, faces)

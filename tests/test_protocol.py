@@ -1,4 +1,4 @@
-"""The protocol experiments: who is held out, what is counted, and that no half-made curve is written."""
+"""The protocol experiments: who is held out, what is counted, and that no half-finished curve is written."""
 
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from fervt_lib.training import train
 
 @pytest.fixture
 def few(monkeypatch):
-    """In place of FER+, up to 32 drawn faces of the same people whatever the split; gets what was asked for."""
+    """Replaces FER+ with up to 32 drawn faces, the same people in every split; returns the mock that loads them."""
     counts = {"train": 24, "validation": 32, "test": 28}  # so the first 24 are the same everywhere
     asked = Mock(side_effect=lambda split, **options: load_drawn("train", count=counts[split]))
     monkeypatch.setitem(DATASETS, "ferplus", replace(DATASETS["ferplus"], load=asked))
@@ -42,7 +42,7 @@ def test_epochs_gives_both_accuracies_after_every_epoch_and_is_not_resumed(few, 
     recipe = replace(protocol.BEST_OF_EPOCHS, epochs=2, batch_size=16, precision="no")
     facts = protocol.epochs(tmp_path, recipe)
     assert facts["recipe"]["schedule"] == "constant" and facts["recipe"]["epochs"] == 2 and facts["mirror"] is False
-    # the run's own record of the same weights on the same faces, without a mirror image either
+    # the run's own record of the same weights on the same faces, also without mirror images
     (run,) = tmp_path.rglob("model.json")
     recorded = [(entry["epoch"], entry["validation"]["accuracy"]) for entry in read_json(run)["history"]]
     assert [(entry["epoch"], entry["validation"]) for entry in facts["history"]] == recorded and len(recorded) == 2
@@ -85,7 +85,7 @@ def test_copies_splits_the_same_changed_faces_after_augmenting_and_before(few, m
         assert bool(shared) == (entry["split"] == "after") == (entry["siblings"] > 0.8)
         assert (len(faces), len(held_out)) == (64, 16) and entry["test"]["faces"] == 16
         still = call.kwargs["augment"](faces.images, torch.Generator())
-        assert torch.equal((255 * still).round().byte(), faces.images)  # what lies on the disk is not changed again
+        assert torch.equal((255 * still).round().byte(), faces.images)  # what is on disk is not changed again
         pictures.append(sorted(image.numpy().tobytes() for image in (*faces.images, *held_out.images)))
     assert pictures[0] == pictures[1] and len(set(pictures[0])) == 80
 
@@ -105,7 +105,7 @@ def test_weights_scores_validation_faces_and_counts_copies_apart(few, monkeypatc
     counts = load_drawn("train", count=28).labels.bincount(minlength=8).tolist()
     assert facts["test_faces"]["argmax"] == dict(zip(EXPRESSIONS, counts, strict=True))
     assert facts["test_copies"] == {"majority": 24, "argmax": 24}
-    # the test scores are those that came with the weights: the 28 test pictures are not looked at again
+    # the test scores are those that came with the weights: nothing looks at the 28 test pictures again
     assert 28 not in {len(call.args[1]) for call in predicted.mock_calls}
     assert facts["test"] == FERVT_Compact_Weights.FERPLUS.meta["test"] and facts["test_mirror"] is True
 
@@ -175,4 +175,4 @@ def test_framing_scores_the_same_found_faces_at_every_margin(few):
     assert list(facts["accuracy"]) == ["as it is", *map(str, protocol.MARGINS)]
     whole = {name: value * facts["found"] for name, value in facts["accuracy"].items()}
     assert all(hits == pytest.approx(round(hits), abs=0.01) for hits in whole.values())
-    assert len(set(facts["accuracy"].values())) > 2  # how a face is cut matters
+    assert len(set(facts["accuracy"].values())) > 2  # how a face is cropped matters

@@ -1,4 +1,4 @@
-"""RAF-DB comes back the same from both layouts, its validation share by a seed, and damage is named, never loaded."""
+"""RAF-DB loads the same from both layouts, a seed picks the validation share, and damage is named, never loaded."""
 
 import shutil
 
@@ -27,11 +27,11 @@ def test_every_layout_gives_the_same_faces_with_labels_by_name(tree, layout, ins
     root = tree("rafdb", layout) / inside
     train, validation, test = (load("rafdb", split, root=root) for split in ("train", "validation", "test"))
     assert names(test) == NAMES and [names(train)[i] for i in (0, 9, 62)] == ["surprise", "fear", "neutral"]
-    assert validation.rows.tolist() == [4, 11, 27, 33, 49, 52, 64]  # the share of seed 0 is what it always was
+    assert validation.rows.tolist() == [4, 11, 27, 33, 49, 52, 64]  # seed 0's share is what it always was
     for faces in (train, validation, test):
         assert faces.images.dtype == torch.uint8 and faces.images.shape[1:] == (3, 100, 100)
         assert (faces.votes.sum(1) == 10).all() and (faces.raw_votes.sum(1) == 10).all()
-        number = faces.rows % 70 + 1  # in the name of the picture
+        number = faces.rows % 70 + 1  # in the picture's file name
         colours = torch.stack([number, torch.full_like(number, 100), 250 - number], 1)
         assert (faces.images[:, :, :40].float().mean((2, 3)) - colours).abs().max() < 3
         assert faces.images[:, :, 56:].max() < 9  # upright

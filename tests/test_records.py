@@ -1,4 +1,4 @@
-"""Records of any age are read, and the runs among them compared seed by seed."""
+"""Records of any age can be read, and their runs are compared seed by seed."""
 
 import pandas as pd
 import pytest
@@ -15,7 +15,7 @@ OLD = {
     "recipe": {"dataset": "drawn", "protocol": "drawn", "preset": "tiny-bare_cnn", "average_decay": 0.9, "epochs": 3},
     "history": [{"validation": SCORES}, {"validation": SCORES | {"accuracy": 0.75}}],
     "test": {"majority": SCORES, "argmax": SCORES | {"accuracy": 0.1}},
-    "seconds": 0,  # rounded: a run may be that short
+    "seconds": 0,  # rounded: a run can be that short
 }
 
 

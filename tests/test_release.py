@@ -1,4 +1,4 @@
-"""Releases: nothing is written over, nothing before all is known, and the model card says what the records say."""
+"""Releases overwrite nothing and check everything before they write, and the model card says what the records say."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ SCORES = {"faces": 32, "accuracy": 0.5, "macro_f1": 0.4, "ece": 0.1, "recall": {
 
 @pytest.fixture
 def few(monkeypatch):
-    """32 drawn faces in place of all sets."""
+    """Replaces every set with 32 drawn faces."""
     for name in ("drawn", "ferplus"):
         drawn = replace(DATASETS[name], load=lambda split, **options: load_drawn(split, count=32))
         monkeypatch.setitem(DATASETS, name, drawn)
@@ -27,7 +27,7 @@ def few(monkeypatch):
 
 @pytest.fixture
 def ship(tmp_path, monkeypatch):
-    """A function that ships a run with a recipe of its own; weights go to shipped/, records to results/."""
+    """A function that ships a run with the given recipe; weights go to shipped/, records to results/."""
     monkeypatch.setattr(release, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr(release, "RESULTS", tmp_path / "results")
 
@@ -89,7 +89,7 @@ def test_the_spread_goes_on_from_the_weights_of_its_own_seed(few, tmp_path, monk
 
 
 def test_the_model_card_says_what_the_records_say(tmp_path, monkeypatch):
-    assert (SHIPPED / "README.md").read_text(encoding="utf-8") == release.card_text(), "`fervt card` writes it again"
+    assert (SHIPPED / "README.md").read_text(encoding="utf-8") == release.card_text(), "run `fervt card` to rewrite it"
     for name in ("compact-ferplus.json", "compact-drawn.json"):
         facts = read_json(SHIPPED / name)
         facts["test"].get("majority", {})["accuracy"] = 0.1234

@@ -1,4 +1,4 @@
-"""The cache is written face by face, never read back in part, and made again when a source changes."""
+"""The cache is written face by face, never read half-written, and rebuilt when a source changes."""
 
 import errno
 import multiprocessing
@@ -20,14 +20,14 @@ COUNT, SHAPE = 200, (3, 100, 100)
 
 
 def rows(count: int = COUNT, then=lambda: None):
-    """200 pictures of 30 kB, picture i filled with i; or fewer, and then something happens."""
+    """Yields `count` pictures of 30 kB, picture i filled with i, then calls `then`."""
     yield from ((np.full(SHAPE, i, np.uint8), i) for i in range(count))
     then()
 
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-    """A function that makes the cached table of a dataset of one file, "source"."""
+    """A function that makes the cached table of a one-file dataset, "source"."""
     monkeypatch.setenv("FERVT_CACHE", str(tmp_path / "cache"))
     (tmp_path / "source").write_text("a")
     columns = [("picture", "u1", SHAPE), ("number", "i8")]
@@ -103,7 +103,7 @@ def test_two_processes_that_fill_one_cache_at_once_leave_it_whole(make):
 
 
 def test_rows_are_written_in_constant_memory(tree):
-    load("rafdb", root=tree("rafdb", "kaggle"))  # what is imported on the way does not count
+    load("rafdb", root=tree("rafdb", "kaggle"))  # imports along the way should not count
     root = tree("rafdb", "official")
     tracemalloc.start()
     load("rafdb", root=root)
@@ -123,7 +123,7 @@ def test_what_a_killed_process_has_written_is_not_read_and_goes_when_it_is_old(m
     process.join()
     (left,) = (tmp_path / "cache").iterdir()
     path = make()
-    assert process.exitcode == -signal.SIGKILL and is_whole(path) and left.exists()  # it may still be written
+    assert process.exitcode == -signal.SIGKILL and is_whole(path) and left.exists()  # may still be in use
     os.utime(left, (0, 0))
     path.unlink()
     assert is_whole(make()) and not left.exists()

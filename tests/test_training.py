@@ -1,4 +1,4 @@
-"""A run is decided by its recipe alone, survives being killed, and refuses what it cannot go on with."""
+"""A run depends only on its recipe, survives being killed, and refuses what it cannot resume."""
 
 import errno
 import hashlib
@@ -26,7 +26,7 @@ from fervt_lib.evaluation import predict
 from fervt_lib.model import FERVT, PRESETS, load_weights, read_safetensors, write_safetensors
 from fervt_lib.training import LossError, Recipe, read_recipe, to_model_input, train
 
-RECIPE = Recipe(dataset="random", preset="tiny", epochs=3, batch_size=32, precision="no")  # 3 steps an epoch
+RECIPE = Recipe(dataset="random", preset="tiny", epochs=3, batch_size=32, precision="no")  # 3 steps per epoch
 
 
 def random_faces(count: int = 96) -> Faces:
@@ -50,7 +50,7 @@ def short_run(folder: Path, **changes) -> dict[str, torch.Tensor]:
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Python in the folder of this file, so that a script can import it."""
+    """Runs Python in this file's folder, so that a script can import this file."""
     env, command = os.environ | environment, [sys.executable, *arguments]
     return subprocess.run(command, cwd=Path(__file__).parent, env=env, capture_output=True, text=True, timeout=300)
 
@@ -67,7 +67,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unbroken(folder):
-    """The weights of a run that nothing stopped."""
+    """The weights of an uninterrupted run."""
     return run(folder)
 
 
@@ -177,12 +177,12 @@ def test_a_file_system_without_locks_and_a_tidy_user_do_not_stop_a_run(tmp_path,
 
 @dataclass(frozen=True)
 class Tinted(Augment):
-    """One whose settings JSON changes."""
+    """An augmentation whose settings change in JSON."""
 
     shades: tuple[float, ...] = (0.5, 0.25)
 
     def __post_init__(self):
-        pass  # a tuple is no strength
+        pass  # no checks: a tuple is not a strength
 
 
 def test_a_run_with_an_augmentation_of_your_own_is_gone_on_with(tmp_path):
@@ -228,7 +228,7 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(tmp_path):
     tensors, metadata = read_safetensors(tmp_path / "checkpoint.safetensors")
     recipe = json.loads(metadata["recipe"])
     recipe["average_decay"] = recipe.pop("ema_decay")
-    for name in ("start", "fold", "classes", "variant"):  # fields that are younger
+    for name in ("start", "fold", "classes", "variant"):  # fields added later
         del recipe[name]
     write_safetensors(tmp_path / "checkpoint.safetensors", tensors, metadata | {"recipe": json.dumps(recipe)})
     short_run(tmp_path)
@@ -301,7 +301,7 @@ def test_a_constant_schedule_keeps_the_rate_and_one_cycle_does_not(tmp_path, mon
     assert len(set(used[3:])) == 3 and max(used[3:]) <= 3e-4
 
 
-# --- what a run can be given -------------------------------------------------------------------------------------
+# --- what you can give a run -------------------------------------------------------------------------------------
 
 
 def test_on_epoch_end_sees_every_epochs_averaged_model_and_changes_nothing(unbroken, tmp_path):
@@ -336,7 +336,7 @@ def test_a_model_that_comes_from_nowhere_or_from_two_places_is_refused(tmp_path,
 
 @dataclass(frozen=True)
 class Black(Augment):
-    """Leaves nothing to be seen."""
+    """Turns every face black."""
 
     def __call__(self, images, generator):
         return torch.zeros(images.shape)
@@ -358,7 +358,7 @@ def test_a_run_can_go_on_from_the_weights_of_another(unbroken, folder, tmp_path)
     once = run(tmp_path, start=str(start), peak_lr=1e-12, ema_decay=0.0)
     saved = load_weights(start).state_dict()
     moved = [name for name in differing(once, saved) if "running" not in name and "tracked" not in name]
-    assert all((once[name] - saved[name]).abs().max() < 1e-6 for name in moved)  # it began there, and crept
+    assert all((once[name] - saved[name]).abs().max() < 1e-6 for name in moved)  # it started there and barely moved
     facts = json.loads((tmp_path / "model.json").read_text())
     assert facts["recipe"]["start"] == str(start) and facts["start"]["recipe"]["epochs"] == 3
     assert facts["start"]["sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()
@@ -390,7 +390,7 @@ def test_a_student_is_pulled_toward_what_its_teachers_answer_to_the_faces_it_see
         torch.testing.assert_close(engine._targets(changed, votes), wanted)
     seen.clear()
     engine._update(images, votes, torch.Generator().manual_seed(0))
-    assert len(seen) == 2 and torch.equal(*seen)  # teacher and student look at the same faces
+    assert len(seen) == 2 and torch.equal(*seen)  # teacher and student see the same faces
     frozen = {name: t.clone() for name, t in teacher.state_dict().items()}
     run(tmp_path / "student", teachers=(path, path), epochs=1)
     assert not differing(frozen, load_weights(path).state_dict())
@@ -452,7 +452,7 @@ torch.save(weights, folder / f"rank{os.environ['RANK']}.pt")
 
 
 def two_processes(folder: Path, dies_at: int = 0) -> subprocess.CompletedProcess:
-    """A run of two processes, the second of which is killed before a step, if it is told which."""
+    """A run of two processes; if `dies_at` is given, the second is killed before that step."""
     folder.mkdir(exist_ok=True)
     (script := folder.parent / "script.py").write_text(TWO_PROCESSES)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
@@ -461,7 +461,7 @@ def two_processes(folder: Path, dies_at: int = 0) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """The folder of a run of two processes that nothing stopped."""
+    """The folder of an uninterrupted run of two processes."""
     folder = tmp_path_factory.mktemp("two") / "together"
     done = two_processes(folder)
     assert done.returncode == 0, done.stderr

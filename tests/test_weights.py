@@ -1,4 +1,4 @@
-"""Weights on disk: whole or refused by name; those that are shipped keep what their meta says."""
+"""Weights on disk load whole or are refused by name; the shipped ones keep what their meta promises."""
 
 import copy
 import json
@@ -87,7 +87,7 @@ def test_a_write_that_fails_leaves_the_old_file_unchanged(saved, monkeypatch):
     assert {file.name for file in path.parent.iterdir()} == {"mine.safetensors", "mine.json"}
 
 
-# --- what save_weights writes, load_weights reads, or it raises -----------------------------------------------------
+# --- load_weights reads what save_weights writes, or raises ---------------------------------------------------------
 
 WRAPPED = {
     "plain": lambda model: model,
@@ -180,13 +180,13 @@ def test_a_damaged_byte_of_the_shipped_weights_is_noticed(member, tmp_path):
 
 
 def change(name: str, how) -> dict[str, torch.Tensor]:
-    """The tensors of a model, one of them changed, or left out where that gives None."""
+    """A model's tensors with one of them changed, or left out if `how` returns None."""
     tensors = {key: tensor.contiguous() for key, tensor in fervt_compact().half().state_dict().items()}
     tensors[name] = how(tensors[name])
     return {key: tensor for key, tensor in tensors.items() if tensor is not None}
 
 
-FOREIGN = {  # by other programs, so without a checksum
+FOREIGN = {  # from other programs, so without a checksum
     "nan": (HEAD, lambda t: t.index_fill(0, torch.tensor(0), torch.nan)),
     "all nan": (HEAD, lambda t: t * torch.nan),
     "infinity": (HEAD, lambda t: t.index_fill(0, torch.tensor(0), torch.inf)),
@@ -238,7 +238,7 @@ def test_the_library_is_imported_though_a_shipped_record_is_damaged(tmp_path):
     assert "weights='ferplus'" in done.stderr or "line 4" in done.stderr  # the import and the other weights work
 
 
-# --- the weights that are shipped --------------------------------------------------------------------------------
+# --- the shipped weights -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["ferplus", "drawn"])
@@ -255,7 +255,7 @@ def test_shipped_weights_say_what_they_are(name):
 
 
 def check_promises(name: str) -> None:
-    """Scores, calibration and confusion of shipped weights are those of their card, but for a face on an edge."""
+    """Shipped weights match their card in scores, calibration and confusion, except for borderline faces."""
     meta, faces = FERVT_Compact_Weights[name.upper()].meta, load(name, "test")
     promised, temperature = meta["test"][faces.protocol], meta["calibration"]["temperature"]
     probabilities = predict(fervt_compact(weights=name), faces, calibrated=False)

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("drawn_faces", "fervt_course", "fervt_lib")
-# README's lines, and where a library without a clone looks for data, records and its own files.
+# The README's lines, and where a library without a clone looks for data, records and its own files.
 SCRIPT = """
 import json, os, torch
 import drawn_faces, fervt_course, fervt_lib

@@ -1,4 +1,4 @@
-"""Small trees of each dataset in each of its layouts, and what is done to them."""
+"""Small trees of each dataset in each of its layouts, and ways to change them."""
 
 import gzip
 import itertools
@@ -13,7 +13,7 @@ EMOTION_CODES = [3, 6, 0, 1, 2, 4, 5, 0]  # FER2013's codes, and what they mean
 EMOTIONS = ["happiness", "neutral", "anger", "disgust", "fear", "sadness", "surprise", "anger"]
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 48, 48), dtype=np.uint8)
 VOTE_COLUMNS = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
-VOTES = [  # one face a row
+VOTES = [  # one face per row
     [8, 1, 1, 0, 0, 0, 0, 0, 0, 0],
     [0, 9, 0, 0, 0, 0, 0, 1, 0, 0],
     [0, 0, 6, 2, 0, 0, 2, 0, 0, 0],
@@ -38,7 +38,7 @@ def write_fer2013(root: Path, layout: str) -> None:
             / f"{usage}_{row if row is not None else 10 + len(name) + ord(name[1])}.png"
         )
         path.parent.mkdir(parents=True, exist_ok=True)
-        # every folder holds a picture of each usage; all but the eight are black
+        # every folder holds one picture per usage; all but the eight faces are black
         (Image.new("L", (48, 48)) if row is None else Image.fromarray(PIXELS[row])).save(path)
     if layout == "folders":
         return
@@ -50,7 +50,7 @@ def write_fer2013(root: Path, layout: str) -> None:
 
 
 def write_ferplus(root: Path, layout: str) -> None:
-    """The same faces with ten votes each: a table as above beside that of the votes, or "pictures"."""
+    """The same faces with ten votes each: a table as above plus one of the votes, or "pictures"."""
     votes = [",".join(map(str, row)) for row in VOTES]
     if layout != "pictures":
         write_fer2013(root, layout)
@@ -65,7 +65,7 @@ def write_ferplus(root: Path, layout: str) -> None:
         (folder / "label.csv").write_text("".join(lines))
 
 
-SUBJECTS = (5, 10, 11, 14, 22, 26, 28, 29, 32, 34, 999)  # eleven: the last is dealt to fold 0 again
+SUBJECTS = (5, 10, 11, 14, 22, 26, 28, 29, 32, 34, 999)  # eleven, so the last one lands in fold 0 again
 CODE_OF = {subject: 1 + i % 7 for i, subject in enumerate(SUBJECTS)}
 EMOTION_OF = ["neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise"]  # CK+'s codes
 
@@ -75,9 +75,9 @@ def gray(subject: int, frame: int) -> int:
 
 
 def write_ckplus(root: Path, layout: str) -> None:
-    """A sequence of each subject with its peak in frame 6, "official" or "ck48"; officially one more has no label.
+    """One sequence per subject with its peak in frame 6, "official" or "ck48"; "official" has one more without a label.
 
-    "unzipped" and "capitals" are the same in the folders of the archives, and with large first letters.
+    "unzipped" is "official" in the archives' folders; "capitals" is "ck48" with capitalized folder names.
     """
     official = layout in ("official", "unzipped")
     for subject, code in CODE_OF.items():
@@ -108,7 +108,7 @@ LABEL_FILE = "basic/EmoLabel/list_patition_label.txt"
 
 
 def picture(number: int) -> Image.Image:
-    """One colour each above black, all three channels of another brightness."""
+    """A color for each number, above black; its three channels differ in brightness."""
     return Image.new("RGB", (100, 48), (number, 100, 250 - number)).crop((0, 0, 100, 100))
 
 
@@ -127,7 +127,7 @@ def write_rafdb(root: Path, layout: str) -> None:
 
 
 WRITERS = {"fer2013": write_fer2013, "ferplus": write_ferplus, "ckplus": write_ckplus, "rafdb": write_rafdb}
-Change = Callable[[Path], object]  # of the dataset in a folder
+Change = Callable[[Path], object]  # changes the dataset in a folder
 
 
 def change(file: str, edit: Callable[[bytes], bytes]) -> Change:
@@ -160,10 +160,10 @@ def copy(file: str, to: str) -> Change:
 
 
 def fail(error: BaseException) -> Callable:
-    """A function that raises the error, whatever it is called with."""
+    """A function that raises the error whatever its arguments."""
     return lambda *_, **__: (_ for _ in ()).throw(error)
 
 
 def state_of(root: Path) -> dict[Path, tuple[int, int]]:
-    """Size and time of everything in a folder: what may never change when it is loaded."""
+    """Size and modification time of everything in a folder: loading must never change them."""
     return {path: (path.lstat().st_size, path.lstat().st_mtime_ns) for path in root.rglob("*")}

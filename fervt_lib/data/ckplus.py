@@ -221,7 +221,7 @@ CKPLUS = Dataset(
     load_ckplus,
     ckplus_layout,
     "ckplus",
-    "CK+ is given out by its authors on request; it goes to data/ckplus or $FERVT_DATA/ckplus, as cohn-kanade-images "
+    "The authors of CK+ share it on request; put it into data/ckplus or $FERVT_DATA/ckplus, as cohn-kanade-images "
     "with Emotion, or as the folder CK+48; see data/README.md.",
     options={"fold": 0, "classes": 7},
     splits=(*SPLITS, ALL),

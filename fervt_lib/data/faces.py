@@ -216,7 +216,7 @@ class NotFoundError(DataError):
     """A folder has none of a dataset's layouts."""
 
     def __init__(self, dataset: Dataset, root: Path):
-        look = f"`fervt data {dataset.name}` tells what is there instead. With no download: load('drawn')."
+        look = f"`fervt data {dataset.name}` shows what is there instead. To start without a download: load('drawn')."
         super().__init__(f"no {dataset.title} in {root}. {dataset.how_to_get} {look}")
 
 

@@ -49,7 +49,7 @@ def examine(dataset: Dataset, root: Path) -> Findings:
         except DataError as error:
             closer = _instead(dataset, root) if isinstance(error, NotFoundError) else _bad_files(root, layout)
             faults = [str(error), *closer]
-            name = layout.name if layout else "not recognised"
+            name = layout.name if layout else "not recognized"
             return Findings(name, "", pd.DataFrame(), _texts(caught), list(dict.fromkeys(faults)))
     counts = pd.DataFrame({part: _count(sets) for part, sets in parts.items()})
     odd = [*_texts(caught), *_unlike(counts, layout.known), *_links(root), *_twice(parts, layout, root)]

@@ -152,7 +152,7 @@ RAFDB = Dataset(
     load_rafdb,
     rafdb_layout,
     "rafdb",
-    "RAF-DB is given out by its authors on request; it goes to data/rafdb or $FERVT_DATA/rafdb, as basic/Image/aligned "
+    "The authors of RAF-DB share it on request; put it into data/rafdb or $FERVT_DATA/rafdb, as basic/Image/aligned "
     "with basic/EmoLabel, as train and test with list_patition_label.txt, or as Kaggle's DATASET/train and "
     "DATASET/test; see data/README.md.",
     parts={"train": ("train", "validation"), "test": ("test",)},

@@ -1,4 +1,4 @@
-"""What a reader must not meet: each check yields its faults, in words."""
+"""Checks for faults that no reader should ever see; each yields its faults in words."""
 
 import io
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from live import Control, Live
 from PIL import Image
 from playwright.sync_api import Page
 
-# Milliseconds from key press to new picture: drawn by Python, by Python after the compact model has run again, and by
-# the browser. They are the goals where the kernel does the work of `Live.echo` in ECHO milliseconds; on a slower or
-# busy machine they grow by as much. The table shows what misses its goal; a miss by more than a quarter is a fault.
+# Goals in milliseconds from key press to new picture: drawn by Python, by Python after the compact model reruns, or by
+# the browser. They apply where the kernel does the work of `Live.echo` in ECHO milliseconds; on a slower or busier
+# machine they grow in proportion. The table shows every miss; a miss by more than a quarter is a fault.
 LIMIT, MODEL_LIMIT, CANVAS_LIMIT, ECHO, ROOM = 50, 100, 16, 20, 1.25
-WANTED, FEWEST = 5, 5  # pictures, for a median
+WANTED, FEWEST = 5, 5  # pictures for a median
 ERROR_WORDS = ("Error displaying widget", "Click to show javascript error", "Javascript Error", "Loading widget...")
 OUTPUTS = """[...document.querySelectorAll('.jp-OutputArea-child')].map(e => [
     e.querySelector('[data-mime-type="application/vnd.jupyter.stderr"]') != null, e.textContent])"""
@@ -39,22 +39,22 @@ def page_faults(notebook: Notebook) -> Iterator[str]:
 
 
 def axe_faults(page: Page, within: list[str] | dict | None = None) -> Iterator[str]:
-    """What axe-core finds serious in a page, or in some parts of it (a context of axe-core's)."""
+    """Serious axe-core findings in a page, or in parts of it (`within` is an axe-core context)."""
     for found in Axe().run(page, context=within).response["violations"]:
         if found["impact"] in ("serious", "critical"):
             yield f"{found['id']}: {found['help']}: {found['nodes'][0]['html'][:200]}"
 
 
 def measure(live: Live, control: Control, limit: int) -> dict:
-    """Steps a control up, then down, until enough new pictures came or too many did not: a row of the table.
+    """Steps a control up, then down, until enough new pictures arrive or too many do not: a table row.
 
-    Where the model runs, new positions count: what it said at others may be kept.
+    Where the model runs, new positions count: its answers at old ones may be cached.
     """
     live.settle()
     at, to, every, new, echoes = control.position(), "forward", [], [], []
     seen = {at}
     while len(every) < WANTED and len(echoes) < 5 * WANTED:
-        echoes.append(live.echo())  # also a rest for the page, as short as between the repeats of a held key
+        echoes.append(live.echo())  # also rests the page, as briefly as between the repeats of a held key
         control.move(to)
         milliseconds, before, at = live.settle(), at, control.position()
         if milliseconds is not None:
@@ -76,9 +76,9 @@ def measure(live: Live, control: Control, limit: int) -> dict:
 
 
 def control_faults(live: Live, rows: list[dict], runs_model: set[str]) -> Iterator[str]:
-    """Controls that are too slow, twice in a row, or draw too few pictures to tell, or the same one at both ends.
+    """Controls that are too slow twice in a row, draw too few pictures to judge, or draw the same one at both ends.
 
-    `runs_model` names the controls after which the model runs again; `rows` takes the rows of the table.
+    `runs_model` names the controls that make the model run again; `rows` collects the table rows.
     """
     for control in live.controls:
         start, limit = control.position(), MODEL_LIMIT if control.label in runs_model else LIMIT
@@ -101,7 +101,7 @@ def control_faults(live: Live, rows: list[dict], runs_model: set[str]) -> Iterat
 
 
 def mouse_faults(live: Live) -> Iterator[str]:
-    """Sliders that were dragged fast, and maps that were clicked, that stay the same or show an old state."""
+    """Fast-dragged sliders and clicked maps whose picture stays the same or shows an old state."""
     for slider in (control for control in live.controls if control.kind == "range"):
         before = live.picture()
         with live.dragged(slider):
@@ -123,8 +123,8 @@ def mouse_faults(live: Live) -> Iterator[str]:
 
 
 def in_place(live: Live, faults: Iterator[str]) -> list[str]:
-    """The faults that a check finds, and whether the picture was redrawn in place: the same element in a cell with as
-    many outputs as before."""
+    """A check's faults, plus one if the picture was not redrawn in place: in the same element, in a cell with as many
+    outputs as before."""
     before = live.image.evaluate(HOW_MANY)
     found, after = list(faults), live.image.evaluate(HOW_MANY)  # 0 when the image is no longer in the page
     return found + [f"{live.name}: {before} outputs became {after}"] * (before != after)

@@ -14,17 +14,17 @@ from playwright.sync_api import Browser, Error, sync_playwright
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 GROUPS = [NAMES[i : i + AT_ONCE] for i in range(0, len(NAMES), AT_ONCE)]
 SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# No sandbox: it does not start for root. The rest keeps the browser off the network and the screen.
+# No sandbox: it does not start as root. The other flags keep the browser off the network and the screen.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
-# A camera that needs none, and no question whether it may be used.
+# A fake camera, and no permission prompt for it.
 FLAGS += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 FLAGS += [f"--disable-{feature}" for feature in ("quic", "background-networking", "component-update", "sync")]
 ARTEFACTS = Path(os.environ.get("FERVT_ARTEFACTS") or Path(__file__).parent / "artefacts")
-ROWS = []  # of the table
+ROWS = []  # table rows
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """The table of latencies, whether the tests passed or not."""
+    """Prints the table of latencies, whether or not the tests passed."""
     if ROWS:
         (ARTEFACTS / "latency.json").write_text(f"{json.dumps(ROWS, indent=1)}\n")
         terminalreporter.section("milliseconds from key press to new picture")
@@ -65,6 +65,6 @@ def lab(browser: Browser, artefacts: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session", params=GROUPS, ids="+".join)
 def notebooks(request: pytest.FixtureRequest, lab: Lab) -> Iterator[list[Notebook]]:
-    """Some notebooks after Run All Cells. pytest does all tests of them before it opens the next."""
+    """A group of notebooks after Run All Cells. pytest runs all their tests before it opens the next."""
     with lab.run(*request.param) as notebooks:
         yield notebooks

@@ -1,4 +1,4 @@
-"""Runs first in every kernel of these tests: a figure whose words are hard to read is an error of its cell."""
+"""Runs first in every kernel of these tests: a figure with hard-to-read words makes its cell fail."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -6,24 +6,24 @@ from matplotlib.text import Text
 
 from fervt_lib import plots
 
-LEAST = 4.5  # WCAG 2.2, level AA, for text of a common size
+LEAST = 4.5  # WCAG 2.2, level AA, for text of normal size
 SHOW = plots.show
 
 
 def luminance(colours: np.ndarray) -> np.ndarray:
-    """Relative luminance of colours `(..., 3)` in [0, 1], as WCAG defines it."""
+    """Relative luminance of colors `(..., 3)` in [0, 1], as WCAG defines it."""
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     return linear @ [0.2126, 0.7152, 0.0722]
 
 
 def contrast(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """From 1, no difference, to 21, black on white."""
+    """Contrast ratio, from 1 (no difference) to 21 (black on white)."""
     low, high = np.sort([one, other], axis=0)
     return (high + 0.05) / (low + 0.05)
 
 
 def faint_words(figure: plt.Figure) -> list[str]:
-    """Texts of a figure that stand out too little from more than a fifth of the pixels behind them."""
+    """A figure's texts that have too little contrast with more than a fifth of the pixels behind them."""
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
     colours = [plt.matplotlib.colors.to_rgb(text.get_color()) for text in texts]
     figure.canvas.draw()
@@ -46,7 +46,7 @@ def faint_words(figure: plt.Figure) -> list[str]:
 
 
 def show(alt: str) -> None:
-    """What `plots.show` does, for figures that can be read."""
+    """Does what `plots.show` does, but only for readable figures."""
     if words := faint_words(plt.gcf()):
         raise ValueError(f"hard to read on what is behind them: {words}")
     SHOW(alt)

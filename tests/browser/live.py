@@ -13,8 +13,8 @@ BYTES = """async picture => {
     const bytes = new Uint8Array(await blob.arrayBuffer());
     return bytes.reduce((text, byte) => text + byte.toString(16).padStart(2, "0"), "");
 }"""
-# `moved`: when a key was pressed or an option chosen; `drawn`: how long after it each new picture was there; `asked`:
-# messages that the kernel has not done with.
+# `moved`: when a key was pressed or an option chosen; `drawn`: how long after that each new picture came; `asked`:
+# messages that the kernel is still working on.
 WATCH = """picture => {
     const {asked, drawn} = picture.fervt = {moved: 0, drawn: [], asked: new Set()};
     for (const event of ["keydown", "input"])
@@ -27,7 +27,7 @@ WATCH = """picture => {
         if (msg.content.execution_state == "idle") asked.delete(msg.parent_header.msg_id);
     });
 }"""
-# A slider that is moved while the kernel is busy sends its last value only afterwards: hence two rests in a row.
+# A slider moved while the kernel is busy sends its last value only afterwards, so we wait for two rests in a row.
 SETTLE = """async picture => {
     for (let rests = 0; rests < 2; rests = picture.fervt.asked.size ? 0 : rests + 1)
         await new Promise(done => setTimeout(done, 5));
@@ -35,7 +35,7 @@ SETTLE = """async picture => {
     for (let frames = 0; picture.toBlob && frames < 2; frames++) await new Promise(requestAnimationFrame);
     return picture.fervt.drawn.splice(0).at(-1);
 }"""
-# A fixed piece of work of the kernel, of the kinds that a picture takes: a convolution, and a JPEG.
+# A fixed piece of work for the kernel, similar to what a picture takes: a convolution and a JPEG.
 PREPARE = """
 import io as _io, torch as _torch
 from PIL import Image as _Image
@@ -62,19 +62,19 @@ KEYS = {"forward": "ArrowRight", "back": "ArrowLeft", "first": "Home", "last": "
 
 @dataclass
 class Control:
-    """A slider, a list of options or a box to tick; `kind` is the type of its element: range, select-one, checkbox."""
+    """A slider, a list of options or a checkbox; `kind` is its element's type: range, select-one or checkbox."""
 
     label: str
     kind: str
     handle: ElementHandle
 
     def position(self) -> int:
-        """From 0, one more with each step forward."""
+        """Counts from 0, one more with each step forward."""
         return self.handle.evaluate(POSITION)
 
     def move(self, to: str) -> None:
-        """Forward, back, or to the first or the last position, without a mouse."""
-        if self.kind == "select-one":  # chosen by number: what its keys do differs between systems
+        """Moves forward, back, or to the first or last position, without a mouse."""
+        if self.kind == "select-one":  # chosen by number, because its keys work differently across systems
             at, last = self.position(), self.handle.evaluate("select => select.length - 1")
             index = {"forward": min(at + 1, last), "back": max(at - 1, 0), "first": 0, "last": last}[to]
             self.handle.select_option(index=index)
@@ -82,14 +82,14 @@ class Control:
             self.handle.press(KEYS[to] if self.kind == "range" else "Space")
 
     def put(self, position: int) -> None:
-        """Back to where it was before."""
+        """Puts it back where it was."""
         self.handle.evaluate(PUT, position)
         assert self.position() == position, f"{self.label} is at {self.position()}, not at {position}"
 
 
 @dataclass
 class Live:
-    """A picture and the controls beside it, in the order in which they stand."""
+    """A picture and the controls beside it, in page order."""
 
     name: str
     page: Page
@@ -105,24 +105,24 @@ class Live:
         self.controls = [Control(*each) for each in described]
 
     def settle(self) -> float | None:
-        """Waits until all is drawn that was asked for. Returns the milliseconds from the last key press to its picture;
-        None when there was no new picture since the last time."""
+        """Waits until everything asked for is drawn. Returns the milliseconds from the last key press to its picture;
+        None if there is no new picture since the last call."""
         return self.image.evaluate(SETTLE)
 
     def echo(self) -> float:
-        """Milliseconds from asking the kernel for a fixed piece of work to its answer: how slow the machine is now."""
+        """Milliseconds until the kernel has done a fixed piece of work: how slow the machine is right now."""
         return self.page.evaluate(EXECUTE, WORK)
 
     def picture(self) -> bytes:
-        """What is drawn, as PNG."""
+        """The bytes of the image that is drawn."""
         self.settle()
         return bytes.fromhex(self.image.evaluate(BYTES))
 
     @contextmanager
     def dragged(self, slider: Control) -> Iterator[None]:
-        """A slider that the mouse has pulled to the end that is farther away, then put back where it was."""
+        """Drags a slider to its farther end with the mouse, and puts it back afterwards."""
         mouse, start = self.page.mouse, slider.position()
-        for _ in range(5):  # a page that has just scrolled may shift below the mouse
+        for _ in range(5):  # a page that has just scrolled may shift under the mouse
             slider.handle.scroll_into_view_if_needed()
             box, last = slider.handle.bounding_box(), slider.handle.evaluate("e => +e.max")
             y, ends = box["y"] + box["height"] / 2, (box["x"] + 4, box["x"] + box["width"] - 4)

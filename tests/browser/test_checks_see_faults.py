@@ -1,4 +1,4 @@
-"""The checks of this folder, against a notebook in which everything is wrong; and what a reader sees of an error."""
+"""This folder's checks against a notebook where everything is wrong, and what a reader sees of an error."""
 
 from collections.abc import Iterator
 

@@ -8,7 +8,7 @@ from lab import NOTEBOOKS, Lab, Notebook
 
 output_faults = runpy.run_path(str(NOTEBOOKS.parent / "scripts" / "notebooks.py"))["output_faults"]
 
-# After these controls the compact model has to run again. All others only draw.
+# These controls make the compact model run again. All others only redraw.
 RUNS_MODEL = {
     "00_meet_fervt": {"face", "strength"},
     "01_data_exploration": {"flip", "degrees", "zoom", "shift", "brightness", "contrast", "erase", "upside down"},

@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import Page
 from skimage.data import astronaut
 
-NAME, LAST = "07_your_own_face", "framing,"  # the notebook, and what its last cell used here draws
+NAME, LAST = "07_your_own_face", "framing,"  # the notebook, and what the last cell we use here draws
 RUN_BELOW = """async text => {
     const {content} = jupyterapp.shell.currentWidget;
     content.activeCellIndex = content.widgets.findIndex(cell => cell.model.sharedModel.getSource().includes(text));
@@ -33,7 +33,7 @@ def shorter(lab: Lab) -> Notebook:
 
 
 def words(page: Page, pattern: str) -> str:
-    """What the widget says, once it says this."""
+    """The widget's words, once they match the pattern."""
     said = page.locator(".fervt-own-words", has_text=re.compile(pattern))
     said.wait_for()
     return said.inner_text()
@@ -48,13 +48,13 @@ def test_a_photo_from_a_file_or_the_camera_is_read_here_and_not_saved(lab: Lab):
 
     page.get_by_role("button", name="Use the camera").click()
     page.get_by_role("button", name="Take the photo").click()
-    assert words(page, "Now click the cell below").startswith("No face was found."), "the test camera shows none"
+    assert words(page, "Now click the cell below").startswith("No face was found."), "the test camera shows no face"
     assert page.locator(".fervt-own video").is_hidden()
 
     file.set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"no picture"})
     assert "no picture that can be read" in words(page, "cannot be used")
     noise = np.random.default_rng(0).integers(0, 255, (1800, 2400, 3), np.uint8)
-    noise[200:712, 300:812] = astronaut()  # a photo that is too large for one message as it is
+    noise[200:712, 300:812] = astronaut()  # a photo too large to send unchanged in one message
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "png")
     assert buffer.tell() > 10 * 2**20

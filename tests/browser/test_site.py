@@ -1,5 +1,5 @@
-"""The static site, opened from a folder or below an address: nothing is fetched, every control works by keys, mouse and
-touch, axe finds nothing serious."""
+"""The static site, opened from a folder or at a URL: it fetches nothing, every control works with keys, mouse and
+touch, and axe finds nothing serious."""
 
 import runpy
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from fervt_lib import data
 from fervt_lib.data import load
 
 ROOT = Path(__file__).parents[2]
-HEAVIEST = 12 * 2**20  # bytes of a page
+HEAVIEST = 12 * 2**20  # bytes per page
 LAST = "e => e.localName == 'select' ? e.length - 1 : e.type == 'range' ? +e.max : 1"
 DRAWN = "picture => picture.decode?.().catch(() => null) ?? new Promise(requestAnimationFrame)"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The site; what notebook 04 trains on is cut, and fewer pictures are made ahead, so that it takes seconds."""
+    """The site; notebook 04 trains on fewer faces and fewer pictures are drawn in advance, so that it takes seconds."""
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FERVT_DATA", "no-real-faces")
@@ -70,9 +70,9 @@ def test_every_page_is_light_and_fetches_nothing(site, page):
 
 
 def ends(page: Page, control: ElementHandle) -> Iterator[None]:
-    """Moves a control to its end by keys, to its start with the mouse, to its end by touch."""
+    """Moves a control to its end with keys, to its start with the mouse, to its end by touch."""
     kind = control.evaluate("e => e.type")
-    if kind == "select-one":  # its list is the system's own, out of reach of mouse and touch in a test
+    if kind == "select-one":  # the system draws its list, so a test cannot reach it by mouse or touch
         for key in ("End", "Home", "End"):
             yield control.press(key)
         return
@@ -112,7 +112,7 @@ def test_a_map_follows_the_mouse_and_a_click_or_a_touch_keeps_the_cell(site, pag
         page.mouse.move(box["x"] + across, box["y"] + 150)
         said.append(words.inner_text())
     page.mouse.move(box["x"] + across, box["y"] - 20)
-    assert len(set(said)) == 3 and words.inner_text() == said[0], "what it showed comes back when the mouse leaves"
+    assert len(set(said)) == 3 and words.inner_text() == said[0], "the earlier words come back when the mouse leaves"
     page.mouse.click(box["x"] + 40, box["y"] + 150)
     page.mouse.move(box["x"] + 40, box["y"] - 20)
     assert words.inner_text() == said[1]
@@ -137,7 +137,7 @@ def test_play_moves_a_slider_to_its_end_and_slowly_where_little_motion_is_wanted
 
 @pytest.fixture
 def address(site) -> Iterator[str]:
-    """The site below an address of a plain file server."""
+    """The site's URL on a plain file server."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=site.parent))
     server.RequestHandlerClass.log_message = lambda *_: None
     Thread(target=server.serve_forever).start()
@@ -149,7 +149,7 @@ def test_below_an_address_pages_link_to_each_other_and_search_finds_words(site, 
     for start in (site.as_uri(), address):
         del page.asked[:]
         page.goto(f"{start}/index.html")
-        for path in pages(site):  # in order, by the link at the foot of a page
+        for path in pages(site):  # in order, through the link at the bottom of each page
             page.click(".next-page")
             assert page.url.endswith(path.name)
         page.click(".prev-page")
@@ -186,7 +186,7 @@ def test_axe_finds_nothing_serious_in_light_and_dark(site, page):
     for path in [site / "index.html", *pages(site)]:
         open_page(page, path)
         found += [(path.stem, fault) for fault in axe_faults(page, {"exclude": [["pre"]]})]
-    open_page(page, next(site.glob("02*.html")))  # here with its code, whose colours are the same everywhere
+    open_page(page, next(site.glob("02*.html")))  # here with its code, whose colors are the same everywhere
     found += [("light", fault) for fault in axe_faults(page)]
     for _ in range(3):
         if page.evaluate("document.body.dataset.theme") != "dark":
@@ -214,5 +214,5 @@ def test_the_attention_toy_follows_mouse_and_keys(site, page):
     tip.press("ArrowUp")
     seen.append(weights())
     assert all(sum(each) == pytest.approx(1, abs=0.002) for each in seen)
-    assert seen[1][0] > seen[0][0] + 0.05, "a longer query is surer of its key"
+    assert seen[1][0] > seen[0][0] + 0.05, "a longer query puts more weight on its key"
     assert seen[2] != seen[1] and page.errors == []

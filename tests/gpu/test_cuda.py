@@ -1,4 +1,4 @@
-"""On CUDA the captured step is the plain one, waits for nothing, resumes, and is fast: `make test-gpu`."""
+"""On CUDA the captured step equals the plain one, waits for nothing, resumes, and is fast: `make test-gpu`."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ STEPS = 20
 
 
 def engine(capture: bool, precision: str = "bf16", steps: int = STEPS) -> Engine:
-    """An engine on made-up faces, so many steps an epoch, without the random numbers that are drawn on the device."""
+    """An engine on made-up faces, with `steps` steps per epoch and no random numbers drawn on the device."""
     AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=precision)
     torch.manual_seed(0)
@@ -39,7 +39,7 @@ def engine(capture: bool, precision: str = "bf16", steps: int = STEPS) -> Engine
 def test_the_captured_step_is_the_plain_step(precision, tolerance):
     losses = [engine(capture, precision).epoch(0) for capture in (True, False)]
     assert losses[0] == pytest.approx(losses[1], abs=tolerance)
-    # one step: in twenty, AdamW makes steps of full length out of gradients that differ only by rounding
+    # one step: over twenty, AdamW turns gradients that differ only by rounding into full-length steps
     captured, plain = (engine(capture, precision, steps=1) for capture in (True, False))
     losses = [made.epoch(0) for made in (captured, plain)]
     assert losses[0] == pytest.approx(losses[1], abs=tolerance)

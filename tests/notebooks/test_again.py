@@ -1,4 +1,4 @@
-"""Notebooks 01 and A1 go on where FER+ is not whole, and their cells can be run again."""
+"""Notebooks 01 and A1 keep going when FER+ is incomplete, and you can run their cells again."""
 
 import copy
 from pathlib import Path
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 
 @pytest.mark.parametrize(("name", "last"), [("01_data_exploration", "a37-code"), ("A1_dataset_formats", "")])
 def test_cells_run_twice_in_a_row_though_ferplus_has_only_one_of_its_files(name, last, tmp_path, monkeypatch):
-    """Up to the last cell that looks for FER+."""
+    """Runs up to the last cell that looks for FER+."""
     write_fer2013(tmp_path / "ferplus", "csv")
     monkeypatch.setenv("FERVT_DATA", str(tmp_path))
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", 4)

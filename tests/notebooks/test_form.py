@@ -1,4 +1,4 @@
-"""What every notebook has: a header, short cells, words beside figures, exercises with all they need, questions."""
+"""What every notebook has: a header, short cells, figures with alt text, complete exercises, questions."""
 
 import re
 from pathlib import Path
@@ -10,16 +10,16 @@ from nbformat import NotebookNode
 from fervt_course import checks
 
 PATHS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-LONGEST = 16  # lines of a code cell
-MOST_CELLS, MOST_MINUTES = 60, 40  # of a notebook
-WORDS_A_MINUTE, MINUTES_A_CELL = 200, 0.4  # of reading
+LONGEST = 16  # lines per code cell
+MOST_CELLS, MOST_MINUTES = 60, 40  # per notebook
+WORDS_A_MINUTE, MINUTES_A_CELL = 200, 0.4  # reading speed
 HEADER = ("after this notebook you can", "you need", "it takes", "part of the paper")
 EXERCISE = re.compile(r"^#+ Exercise \d.*?(?=^#+ Exercise \d|^## Recap|\Z)", re.DOTALL | re.MULTILINE)
 CHECKED = re.compile(r"^print\(checks\.(\w+)\(", re.MULTILINE)
 
 
 def read(path: Path) -> tuple[list[NotebookNode], str]:
-    """A notebook's code cells, and its text; a form feed ends each cell of it."""
+    """A notebook's code cells and its text, where a form feed ends each cell."""
     cells = nbformat.read(path, 4).cells
     code = [cell for cell in cells if cell.cell_type == "code"]
     return code, "".join(f"{cell.source}\n\f\n" for cell in cells if cell.cell_type == "markdown")
@@ -43,7 +43,7 @@ def test_it_can_be_read_in_one_sitting_and_says_in_how_many_minutes(notebook):
     minutes = len(text.split()) / WORDS_A_MINUTE + len(own) * MINUTES_A_CELL
     stated = int(re.search(r"(\d+) minutes", text)[1])
     assert cells <= MOST_CELLS and minutes <= MOST_MINUTES
-    assert abs(stated - minutes) <= 4 or text.startswith("# 00"), minutes  # of 00, more is looked at than read
+    assert abs(stated - minutes) <= 4 or text.startswith("# 00"), minutes  # 00 is more for looking than for reading
 
 
 def test_the_first_cell_lists_the_sections(notebook):
@@ -52,7 +52,7 @@ def test_the_first_cell_lists_the_sections(notebook):
     listed = re.findall(r"\[([^]]+)\]\(#([^)]+)\)", first.split("**Contents**")[1])
     plain = [re.sub(r"[`*$]", "", heading) for heading in headings]
     assert [title for title, _ in listed] == plain
-    assert [target for _, target in listed] == [title.replace(" ", "-") for title in plain]  # JupyterLab's names
+    assert [target for _, target in listed] == [title.replace(" ", "-") for title in plain]  # JupyterLab's anchors
 
 
 def test_code_cells_are_short_and_pictures_have_words(notebook):

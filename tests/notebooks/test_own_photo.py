@@ -1,4 +1,4 @@
-"""Notebook 07 with a photo of the reader's own: it is read, nothing leaves the machine, and nothing is kept."""
+"""Notebook 07 with the reader's own photo: it is read, nothing leaves the machine, and nothing is kept."""
 
 import io
 import subprocess
@@ -13,7 +13,7 @@ from skimage.data import astronaut, chelsea
 from fervt_course.own_photo import OwnPhoto
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "07_your_own_face.ipynb"
-# Runs the notebook's cells with a photo of the reader's own; from its imports on it is watched.
+# Runs the notebook's cells with the reader's own photo, and watches them once the imports are done.
 WATCHED = """
 import sys, nbformat
 from fervt_lib.widgets import LivePicture

@@ -1,6 +1,6 @@
 """Every position of every control of every live picture in the notebooks, without a browser.
 
-The cells that a notebook's live pictures rest on are run; then what draws each picture is tried.
+We run the cells that a notebook's live pictures depend on, then try the code that draws each picture.
 """
 
 import random
@@ -16,14 +16,14 @@ from fervt_lib.data import load
 from fervt_lib.widgets import LivePicture, Panel, choice, slider, toggle
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-CONTROLS = {"00": 2, "01": 11, "02": 6, "03": 7, "04": 6, "05": 7, "06": 3, "07": 14}  # how many a notebook has
+CONTROLS = {"00": 2, "01": 11, "02": 6, "03": 7, "04": 6, "05": 7, "06": 3, "07": 14}  # how many each notebook has
 SITE = runpy.run_path(str(FOLDER.parent / "scripts" / "website.py"))
 SIDE = 288  # pixels of the face on the left of most pictures
 
 
 @cache
 def live_pictures(notebook: str) -> list[LivePicture]:
-    """The live pictures of a notebook, made by its own code; what 04 trains on is cut, so that it takes seconds."""
+    """The live pictures of a notebook, made by its own code; 04 trains on fewer faces, so that it takes seconds."""
     (path,) = FOLDER.glob(f"{notebook}_*.ipynb")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FERVT_DATA", "no-real-faces")
@@ -33,7 +33,7 @@ def live_pictures(notebook: str) -> list[LivePicture]:
 
 
 def draw(live: LivePicture, **changes) -> np.ndarray:
-    """The picture in the live picture's first state but for some changes."""
+    """The live picture's image in its first state, apart from some changes."""
     return live.draw(**live.values | changes)
 
 
@@ -51,11 +51,11 @@ def test_every_position_gives_a_picture_and_every_control_matters(notebook):
         for _ in range(5):
             state = {name: chance.choice(control.values) for name, control in live.inputs.items()}
             assert live.draw(**state).shape == first.shape, state
-        assert np.array_equal(draw(live), first), "the same state gives another picture"
+        assert np.array_equal(draw(live), first), "the same state gives a different picture"
 
 
 def face_of(live: LivePicture, **changes) -> np.ndarray:
-    """The first panel without its title, `(side, side, 3)`: what an unrun notebook shows of it."""
+    """The first panel without its title, `(side, side, 3)`, as an unrun notebook shows it."""
     side = live.columns[0][0].width
     return draw(live, **changes)[widgets.TITLE :][:side, :side]
 
@@ -115,7 +115,7 @@ def test_opacity_0_shows_the_face_alone():
 def test_01_upside_down_turns_every_face_of_the_gallery():
     still = dict.fromkeys(("flip", "degrees", "zoom", "shift", "brightness", "contrast", "erase"), 0)
     live = live_pictures("01")[1]
-    side = live.draw.__globals__["gallery"].images.shape[-1] + 8  # with its frame
+    side = live.draw.__globals__["gallery"].images.shape[-1] + 8  # including its frame
     upright, turned = (draw(live, **still, upside_down=on)[28 : 28 + side, :side].astype(int) for on in (False, True))
     assert np.abs(upright[::-1] - turned)[8:-8, 8:-8].mean() < 2
     assert np.abs(upright - turned)[8:-8, 8:-8].mean() > 5
@@ -128,12 +128,12 @@ def test_04_the_picture_follows_the_training_and_the_lanes_show_what_a_launch_co
     assert curves[0] == 0 < curves[1]
 
     def length(**changes) -> int:
-        """Pixels until the device's last block ends."""
+        """Pixels up to the end of the device's last block."""
         return int(np.nonzero((draw(lanes, **changes)[-48:] == plots.BLUE).all(axis=2).any(axis=0))[0].max())
 
     short, long = {"kernel": 4, "between_steps": 0}, {"kernel": 14, "between_steps": 30}
-    assert length(**short, captured=True) < length(**short) / 1.5, "with short kernels the launches are the time"
-    assert length(**long) > 1.15 * length(**long, ask_every_step=False), "with long ones it is the question"
+    assert length(**short, captured=True) < length(**short) / 1.5, "with short kernels, the launches take the time"
+    assert length(**long) > 1.15 * length(**long, ask_every_step=False), "with long ones, asking every step does"
 
 
 def test_05_rollout_knows_no_class_and_relevance_does():
