@@ -135,7 +135,7 @@ def test_values_that_no_weights_have_are_not_saved(tmp_path, name, value):
     ("file", "preset", "message"),
     [
         ("x.safetensors", "compcat", "'compcat': choose from"),
-        ("x.safetensors", "tiny", "not that of the tiny preset"),
+        ("x.safetensors", "tiny", "does not fit the tiny preset"),
         ("x.json", "compact", "ends in .safetensors"),
         ("x", "compact", "ends in .safetensors"),
     ],
