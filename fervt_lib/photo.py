@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,7 @@ UNREADABLE = "no picture that can be read: empty, cut off near its start, or of 
 SURE, TORN = 1.7, 3.5  # effective number of answers, exp(entropy): up to SURE, we give one answer; beyond TORN, none
 
 Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
+Box = tuple[int, int, int, int]  # left, top, right and bottom, in pixels
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Face:
         attention: one `(heads, tokens, tokens)` per layer; only with `explain=True`.
     """
 
-    box: tuple[int, int, int, int]
+    box: Box
     probabilities: dict[str, float]
     seen: Tensor
     region_weights: Tensor | None = None
@@ -234,15 +236,24 @@ def annotate(picture: Picture, photo: Photo) -> Image.Image:
     font = ImageFont.load_default(size=size)
     for face in photo.faces:
         pen.rectangle(face.box, outline=(230, 97, 0), width=max(2, size // 6))
+    labels = []  # left, top, right and bottom of those drawn so far
     for number, face in enumerate(photo.faces, 1):
         words = f"{number} {face.answer}" if len(photo.faces) > 1 else face.answer
         words = _lines(words, font, face.box[2] - face.box[0])
-        width, height = (round(part) + 2 for part in pen.multiline_textbbox((0, 0), words, font=font)[2:])
-        top = face.box[3] + 2 if face.box[3] + height < image.height else face.box[1] - height
-        place = max(0, min(face.box[0], image.width - width)), max(0, min(top, image.height - height))
-        pen.rectangle(pen.multiline_textbbox(place, words, font=font), fill="white")
-        pen.multiline_text(place, words, fill="black", font=font)
+        labels.append(_label_box(face.box, pen.multiline_textbbox((0, 0), words, font=font)[2:], image.size, labels))
+        pen.rectangle(labels[-1], fill="white")
+        pen.multiline_text(labels[-1][:2], words, fill="black", font=font)
     return image
+
+
+def _label_box(box: Box, extent: tuple[float, float], within: tuple[int, int], taken: list[Box]) -> Box:
+    """Put a label of this extent below its face, else above it, else inside; on another label only if we must."""
+    width, height = (ceil(part) + 2 for part in extent)
+    x, lowest = max(0, min(box[0], within[0] - width)), within[1] - height
+    tops = [y for y in (box[3] + 2, box[1] - height, box[3] - height, box[1]) if 0 <= y <= lowest] or [max(0, lowest)]
+    places = [(x, y, x + width, y + height) for y in tops]
+    free = [a for a in places if all(a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3] for b in taken)]
+    return (free or places)[0]
 
 
 def _lines(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

@@ -15,7 +15,7 @@ from fervt_lib import FervtError, fervt_compact, recognise
 from fervt_lib.cli import main
 from fervt_lib.data import EXPRESSIONS, load
 from fervt_lib.data.crop import find_faces
-from fervt_lib.photo import Face, annotate
+from fervt_lib.photo import Face, Photo, annotate
 
 PLACES = ((80, 60, 120), (420, 90, 320), (150, 380, 260))  # left, top and side of three drawn faces
 
@@ -82,6 +82,18 @@ def test_a_photo_gives_the_same_answer_in_every_form(tmp_path):
     assert wide.box[2] - wide.box[0] == pytest.approx(1.3 * (face.box[2] - face.box[0]), abs=2)
     marked = np.asarray(annotate(path, photos[0]))
     assert marked.shape == astronaut().shape and (marked == (230, 97, 0)).all(axis=2).sum() > 200
+
+
+def test_no_answer_covers_another():
+    p = dict.fromkeys(EXPRESSIONS, 0.0) | {"fear": 0.5, "surprise": 0.5}
+
+    def white(*boxes) -> int:
+        """How many pixels the labels leave white in a black photo with these faces."""
+        photo = Photo("black", (600, 600), tuple(Face(box, p, torch.zeros(1, 48, 48)) for box in boxes))
+        return int((np.asarray(annotate(np.zeros((600, 600, 3), np.uint8), photo)) == 255).all(axis=2).sum())
+
+    # the lower faces reach the bottom, so their answers cannot stand below them, and above them is another answer
+    assert white((0, 20, 200, 290), (0, 310, 200, 590)) == white((0, 20, 200, 290), (300, 310, 500, 590))
 
 
 def odd_file(kind: str, path: Path) -> Path:
