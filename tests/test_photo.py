@@ -53,7 +53,7 @@ def test_small_faces_of_a_large_photo_are_found(drawn):
     wide = np.pad(photo, ((300, 343), (500, 370), (0, 0)), mode="edge")  # (900, 1200, 3)
     assert len(find_faces(wide)) == 3
     large = np.asarray(Image.fromarray(drawn[1]).resize((300, 300)))
-    wide[:300, :300] = large  # found first, and must not get lost in the search for the small ones
+    wide[:300, :300] = large  # found first; the search for the small ones must keep it
     assert len(find_faces(wide)) == 4
 
 
